@@ -1,0 +1,1 @@
+//! Zero-downtime restarts for Tokio services.

@@ -1,0 +1,1 @@
+//! Every promise of the design, kept by real processes and real sockets.
