@@ -1,0 +1,1 @@
+//! Finding endpoints by what they are bound to.
