@@ -107,3 +107,41 @@ fn is_ambiguous(path: &OsStr) -> bool {
             .to_str()
             .is_some_and(|text| text.parse::<SocketAddr>().is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_address() -> impl Strategy<Value = Address> {
+        let bytes = || proptest::collection::vec(any::<u8>(), 1..108);
+        prop_oneof![
+            any::<SocketAddr>().prop_map(Address::from),
+            bytes().prop_map(|bytes| Address::Path(std::ffi::OsString::from_vec(bytes).into())),
+            bytes().prop_map(Address::Abstract),
+            Just(Address::Unnamed),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_address_survives(address in any_address()) {
+            let json = serde_json::to_string(&address).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Address>(&json).unwrap(), address);
+        }
+
+        #[test]
+        fn any_text_is_some_address(text: String) {
+            let _: Address = text.into();
+        }
+    }
+
+    #[test]
+    fn a_path_is_not_mistaken() {
+        for path in ["127.0.0.1:80", "@app", "[::]:1", "/run/app.sock"] {
+            let address = Address::Path(path.into());
+            assert_eq!(Address::from(address.to_string()), address, "{path}");
+        }
+    }
+}

@@ -68,3 +68,54 @@ fn one() -> u32 {
 fn is_unnamed(address: &Address) -> bool {
     *address == Address::Unnamed
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    fn description() -> Description {
+        Description {
+            name: Some("admin".to_owned()),
+            endpoint: "unix:/run/app.sock".to_owned(),
+            kind: Kind::Unix,
+            address: Address::Path("/run/app.sock".into()),
+            index: 0,
+            count: 1,
+            lock: true,
+            device: Some(u64::MAX),
+            inode: Some(1 << 60),
+            activated: false,
+        }
+    }
+
+    #[test]
+    fn survives_the_journey() {
+        let paths = [&b"/run/app.sock"[..], b"/run/\xff\xfe\\ \n.sock", b"/\0"];
+        for path in paths {
+            let sent = Description {
+                address: Address::Path(OsString::from_vec(path.to_vec()).into()),
+                ..description()
+            };
+            let json = serde_json::to_vec(&sent).unwrap();
+            assert_eq!(serde_json::from_slice::<Description>(&json).unwrap(), sent);
+        }
+    }
+
+    #[test]
+    fn a_later_version_may_say_more() {
+        let json = r#"{"endpoint":"vsock:1","kind":"vsock","address":"cid\\1","ahead":{"of":1}}"#;
+        let read: Description = serde_json::from_str(json).unwrap();
+        assert_eq!(read.kind, Kind::Descriptor);
+        assert_eq!(read.address, Address::Unnamed);
+        assert_eq!((read.index, read.count, read.lock), (0, 1, false));
+    }
+
+    #[test]
+    fn says_how_many_descriptors_follow() {
+        assert_eq!(description().descriptors(), 2);
+        assert_eq!(description().key(), "admin=unix:/run/app.sock");
+    }
+}

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::invalid::InvalidEndpoint;
+use super::kind::Kind;
 
 /// An error of this floor: which endpoint, what was tried, and why it failed.
 #[derive(Debug)]
@@ -33,15 +34,12 @@ pub(super) enum Problem {
         expected: String,
     },
     #[error("it is {found}, expected {expected}")]
-    Kind {
-        found: &'static str,
-        expected: &'static str,
-    },
+    Kind { found: String, expected: String },
     #[error("it is already claimed{hint}")]
     AlreadyClaimed { hint: &'static str },
     #[error("systemd passed no socket of this name, and `systemd:` is never bound afresh")]
     NotActivated,
-    #[error("it overlaps {state} endpoint `{other}` on {address}")]
+    #[error("it overlaps {state} `{other}` on {address}")]
     Overlap {
         state: &'static str,
         other: String,
@@ -126,4 +124,19 @@ impl Problem {
             source: source.into(),
         }
     }
+
+    pub(super) fn unexpected_kind(
+        found: impl IntoIterator<Item = Kind>,
+        expected: &[Kind],
+    ) -> Self {
+        Self::Kind {
+            found: list(found),
+            expected: list(expected.iter().copied()),
+        }
+    }
+}
+
+fn list(kinds: impl IntoIterator<Item = Kind>) -> String {
+    let kinds: Vec<_> = kinds.into_iter().map(|kind| kind.to_string()).collect();
+    kinds.join(" or ")
 }

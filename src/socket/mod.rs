@@ -9,8 +9,11 @@
 
 mod address;
 mod bind;
+mod claimed;
 mod description;
 mod endpoint;
+mod endpoints;
+mod entry;
 mod error;
 mod found;
 mod index;
@@ -18,8 +21,10 @@ mod invalid;
 mod kind;
 mod live;
 mod options;
+mod overlap;
 mod parse;
 mod path;
+mod settings;
 #[expect(clippy::module_inception, reason = "a file is named after its type")]
 mod socket;
 mod store;
@@ -31,10 +36,11 @@ pub use self::invalid::InvalidEndpoint;
 
 pub(crate) use self::address::Address;
 pub(crate) use self::bind::{Bound, bind, resolve};
+pub(crate) use self::claimed::Claimed;
 pub(crate) use self::description::Description;
 pub(crate) use self::error::Error;
 pub(crate) use self::kind::Kind;
 pub(crate) use self::options::Options;
 pub(crate) use self::socket::{Io, Socket};
-pub(crate) use self::store::{Claimed, Store};
+pub(crate) use self::store::Store;
 pub(crate) use self::verify::{Inherited, identify, verify};

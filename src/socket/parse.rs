@@ -16,10 +16,9 @@ impl FromStr for Endpoint {
     type Err = InvalidEndpoint;
 
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
-        let endpoint =
-            parse(text).map_err(|error| error.in_text(text.escape_debug().to_string()))?;
-        endpoint.check()?;
-        Ok(endpoint)
+        parse(text)
+            .and_then(|endpoint| endpoint.check().map(|()| endpoint))
+            .map_err(|error| error.in_text(text))
     }
 }
 
@@ -167,4 +166,159 @@ fn check_host(host: &str) -> Result<(), InvalidEndpoint> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_target() -> impl Strategy<Value = Endpoint> {
+        let inet = || {
+            prop_oneof![
+                any::<SocketAddr>().prop_map(|address| Target::Address(Kind::Tcp, address.into())),
+                (
+                    "[a-z_-][a-z0-9_-]{0,20}(\\.[a-z][a-z0-9]{0,10}){0,3}",
+                    any::<u16>()
+                )
+                    .prop_map(|(host, port)| Target::Host(Kind::Tcp, host, port)),
+            ]
+        };
+        let unix = || {
+            prop_oneof![
+                vec(1..=u8::MAX, 1..108)
+                    .prop_map(|path| Address::Path(OsString::from_vec(path).into())),
+                vec(any::<u8>(), 1..108).prop_map(Address::Abstract),
+            ]
+        };
+        prop_oneof![
+            inet().prop_map(Endpoint::new),
+            inet().prop_map(|target| Endpoint::new(target).datagram()),
+            unix().prop_map(|address| Endpoint::new(Target::Address(Kind::Unix, address))),
+            unix().prop_map(|address| Endpoint::new(Target::Address(Kind::UnixDatagram, address))),
+            unix().prop_map(|address| Endpoint::new(Target::Address(Kind::UnixSeqpacket, address))),
+        ]
+    }
+
+    fn any_endpoint() -> impl Strategy<Value = Endpoint> {
+        let name = || "[^\\s\\p{Cc}:=/@.][^\\s\\p{Cc}:=]{0,40}";
+        prop_oneof![
+            any_target(),
+            (any_target(), name()).prop_map(|(endpoint, name)| endpoint.name(name)),
+            name().prop_map(|name| Endpoint::new(Target::Activated).name(name)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_again(endpoint in any_endpoint()) {
+            let text = endpoint.to_string();
+            prop_assert_eq!(text.parse::<Endpoint>(), Ok(endpoint), "{}", text);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text: String) {
+            if let Ok(endpoint) = text.parse::<Endpoint>() {
+                prop_assert_eq!(endpoint.to_string().parse::<Endpoint>(), Ok(endpoint));
+            }
+        }
+
+        #[test]
+        fn nearly_right_text_is_read_or_refused(
+            text in "([a-z=]{0,3}=)?(udp:|unix:|unix-datagram:|systemd:)?[\\[\\]a-z0-9:.%@/\\\\x=-]{0,12}(:[0-9]{0,6})?",
+        ) {
+            if let Ok(endpoint) = text.parse::<Endpoint>() {
+                prop_assert_eq!(endpoint.to_string().parse::<Endpoint>(), Ok(endpoint));
+            }
+        }
+    }
+
+    #[test]
+    fn reads_what_the_documentation_shows() {
+        let same = [
+            "0.0.0.0:8080",
+            "127.0.0.1:0",
+            "[::]:8080",
+            "[fe80::1%2]:8080",
+            "localhost:8080",
+            "udp:0.0.0.0:53",
+            "udp:localhost:53",
+            "unix:/run/app.sock",
+            "unix:run/app.sock",
+            "unix:@app",
+            "unix-seqpacket:/run/app.sock",
+            "unix-seqpacket:@app",
+            "unix-datagram:/run/app.sock",
+            "http=0.0.0.0:8080",
+            "dns=udp:[::]:53",
+            "admin=unix:/run/a=b.sock",
+            "unix:/run/a=b.sock",
+            "systemd:http",
+            "app@1.socket=127.0.0.1:1",
+        ];
+        for text in same {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.to_string(), text);
+        }
+        let other: Endpoint = "LocalHost:080".parse().unwrap();
+        assert_eq!(other.to_string(), "localhost:80");
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let long = format!("unix:/{}", "x".repeat(107));
+        let table = [
+            ("", "there is nothing"),
+            ("8080", "the port is missing"),
+            (":8080", "the host is missing"),
+            ("localhost", "the port is missing"),
+            ("localhost:", "the port is missing"),
+            ("0.0.0.0:65536", "`65536` is no port"),
+            ("0.0.0.0:+80", "`+80` is no port"),
+            ("256.0.0.1:80", "`256.0.0.1` is no IPv4 address"),
+            ("1.2.3:80", "`1.2.3` is no IPv4 address"),
+            ("::1", "without a port"),
+            ("[::1]", "no IPv6 address in brackets"),
+            ("[::g]:80", "no IPv6 address in brackets"),
+            ("[fe80::1%eth0]:80", "no IPv6 address in brackets"),
+            ("http://0.0.0.0:80", "`http` is no kind of socket"),
+            ("tcp:0.0.0.0:80", "`tcp` is no kind of socket"),
+            ("local host:80", "the host name has a ' ' in it"),
+            ("/run/app.sock", "it looks like a path"),
+            ("@app", "it looks like a path"),
+            ("unix:", "the path is empty"),
+            ("unix:@", "the abstract name is empty"),
+            ("unix:/a\\x00b", "the path has a NUL in it"),
+            ("unix:/a\\nb", "a backslash stands alone"),
+            (long.as_str(), "the path has 108 bytes"),
+            ("=0.0.0.0:80", "the name is empty"),
+            ("a b=0.0.0.0:80", "the name has a ' ' in it"),
+            ("systemd:", "the name is empty"),
+            ("systemd:a:b", "the name has a ':' in it"),
+            ("http=systemd:http", "it has two names"),
+        ];
+        for (text, problem) in table {
+            let error = text.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("invalid endpoint `{text}`: ")),
+                "{error}"
+            );
+            assert!(error.contains(problem), "{error}");
+            assert!(error.contains(", expected "), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_one_line() {
+        let error = "a:80\n".parse::<Endpoint>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid endpoint `a:80\\n`: `80\\n` is no port, expected a number from 0 to 65535"
+        );
+    }
 }

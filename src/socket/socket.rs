@@ -98,12 +98,11 @@ impl Socket {
         std::iter::once(self.as_fd()).chain(self.path.as_ref().map(OwnedPath::lock))
     }
 
-    /// The descriptor of a [`Kind::Descriptor`]; a duplicate of that of any other kind.
-    pub(super) fn into_descriptor(self) -> io::Result<OwnedFd> {
-        match self.io {
-            Io::Descriptor(descriptor) => Ok(descriptor),
-            other => other.as_fd().try_clone_to_owned(),
-        }
+    /// Removes its path and the lock beside it, if it has one and they are still what was bound.
+    ///
+    /// Only for the one who knows that no generation serves on it any more.
+    pub(crate) fn remove_path(&self) -> io::Result<()> {
+        self.path.as_ref().map_or(Ok(()), OwnedPath::remove)
     }
 }
 
