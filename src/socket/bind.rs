@@ -454,6 +454,13 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_never_free_is_an_error() {
+        let twice = [SocketAddr::from(([127, 0, 0, 1], 0)); 2];
+        let error = bind(&endpoint("some:0"), &twice).unwrap_err();
+        assert!(error.is_in_use(), "{error}");
+    }
+
+    #[test]
     fn both_wildcards_of_a_host_name_fit() {
         let both = [
             SocketAddr::from(([0; 8], 0)),

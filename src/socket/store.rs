@@ -129,7 +129,7 @@ impl Store {
             endpoint.given_name().map(str::to_owned),
             endpoint.target_text(),
             State::Bound,
-            bound.into_sockets(),
+            bound.into_sockets().into_iter().map(Arc::new).collect(),
         );
         let claimed = Claimed {
             key: entry.key(),
@@ -282,7 +282,7 @@ impl Store {
             Some(name.to_owned()),
             Kind::Descriptor.prefix().to_owned(),
             State::Lent,
-            vec![socket],
+            vec![Arc::new(socket)],
         ));
         Ok(())
     }
