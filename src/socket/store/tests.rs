@@ -364,6 +364,19 @@ fn overlaps_are_named() {
 }
 
 #[test]
+fn a_host_name_with_both_families_leaves_v4_to_itself() {
+    let store = Store::new();
+    let port = port(&open_text(&store, "127.0.0.2:0"));
+    let wanted = endpoint(&format!("some:{port}"));
+    let v6 = SocketAddr::from(([0; 8], port));
+    let v4 = SocketAddr::from(([127, 0, 0, 1], port));
+    assert!(store.overlap(&wanted, &[v6, v4]).is_none());
+    assert!(store.overlap(&wanted, &[v6]).is_some());
+    let from_kernel = wanted.clone().configure(|_| Ok(()));
+    assert!(store.overlap(&from_kernel, &[v6]).is_none());
+}
+
+#[test]
 fn reuse_port_may_overlap_unless_the_other_is_unclaimed() {
     let address = tcp().1;
     let ask = |text: String| endpoint(&text).reuse_port(true);
@@ -449,34 +462,37 @@ fn activated_sockets_of_one_name_are_one_endpoint() {
         claimed.sockets.iter().map(inet).collect()
     };
     let mut generation = successor(&store);
-    for _ in 0..2 {
+    let keys = store.unclaimed();
+    let told = [
+        // In the words of the one who claimed nothing, and of the one who claimed two endpoints.
+        vec![keys[0].clone(), keys[2].clone(), keys[1].clone()],
+        vec!["app=0.0.0.0:80".to_owned(), "app=udp:0.0.0.0:53".to_owned()],
+    ];
+    for told in told {
         let claimed = open_text(&generation, "app=0.0.0.0:80");
         assert_eq!(tcp_sockets(&claimed), addresses);
-        assert_eq!(
-            open_text(&generation, "app=udp:0.0.0.0:53").sockets.len(),
-            1
-        );
-        assert_eq!(generation.unclaimed().len(), 1, "the Unix socket is left");
-        let told = generation.claimed_keys();
-        assert!(
-            told.iter()
-                .all(|key| store.unclaimed().contains(key) || key.starts_with("app="))
-        );
+        let udp = open_text(&generation, "app=udp:0.0.0.0:53");
+        assert_eq!(udp.sockets.len(), 1);
+        assert_eq!(generation.unclaimed(), keys[3..]);
+        assert_eq!(generation.claimed_keys(), told);
         generation = successor(&generation);
     }
+
+    let claimed_as_one = successor_with(&generation, &["app=0.0.0.0:80"]);
+    let one_by_one = successor(&claimed_as_one);
+    for address in addresses {
+        let claimed = open_text(&one_by_one, &address.to_string());
+        assert_eq!(tcp_sockets(&claimed), [address]);
+    }
+    let by_name_and_address = successor(&generation);
+    let claimed = open_text(&by_name_and_address, &format!("app={}", addresses[1]));
+    assert_eq!(tcp_sockets(&claimed), addresses);
     let all = generation
         .claim(&endpoint("systemd:app"), Kind::STREAMS)
         .unwrap()
         .unwrap();
     assert_eq!(all.sockets.len(), 3, "all that connections come out of");
     assert_eq!(generation.offer_of("app=systemd:app").len(), 3);
-
-    // Without the name, one by one.
-    let generation = successor(&store);
-    for address in addresses {
-        let claimed = open_text(&generation, &address.to_string());
-        assert_eq!(tcp_sockets(&claimed), [address]);
-    }
 }
 
 #[test]
@@ -680,7 +696,10 @@ fn options_that_can_be_set_are_set_after_the_commit() {
     assert_eq!(mode(), 0o600, "the predecessor still serves");
     assert!(next.apply_options().is_empty());
     assert_eq!(mode(), 0o640);
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o604);
+    std::fs::set_permissions(&path, permissions).unwrap();
     assert!(next.apply_options().is_empty());
+    assert_eq!(mode(), 0o604, "they are set once");
 
     // A backlog of 0 lets one connection wait; the next one is not completed.
     let timeout = std::time::Duration::from_millis(50);
@@ -758,7 +777,8 @@ fn what_is_released_can_be_bound_again() {
     assert_eq!(store.release(&claimed.key).len(), 1);
     assert!(store.offer().is_empty() && store.release(&claimed.key).is_empty());
     drop(claimed);
-    open_text(&store, &address.to_string());
+    let claimed = open_text(&store, &address.to_string());
+    assert_eq!(store.offer_of(&claimed.key).len(), 1);
 }
 
 #[test]
