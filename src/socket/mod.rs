@@ -1,7 +1,7 @@
 //! Floor 1: endpoints, and the sockets behind them.
 //!
 //! An [`Endpoint`] says what the service wants to listen on. A [`Socket`] is what it has; it comes
-//! from nowhere but [`bind`] (a fresh one) or [`verify`] (an inherited one that the kernel says is
+//! from nowhere but [`bind()`] (a fresh one) or [`verify()`] (an inherited one that the kernel says is
 //! what its [`Description`] claims). The [`Store`] holds the sockets of this generation and knows
 //! which of them were claimed.
 //!
