@@ -1,1 +1,3 @@
 //! Zero-downtime restarts for Tokio services.
+
+mod protocol;
