@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// How far a successor had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ pub(crate) enum Outcome {
 }
 
 /// Why a successor does not serve.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
 pub(crate) struct Failure {
     /// How far it had come, as far as the incumbent knows.
     pub(crate) stage: Stage,
@@ -59,54 +60,91 @@ pub(crate) struct Failure {
 }
 
 /// What went wrong with a successor.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
 pub(crate) enum Cause {
     /// It could not be executed.
+    #[error("could not be executed: {0}")]
     NotSpawned(String),
     /// It said so itself.
+    #[error("{0}")]
     Reported(String),
     /// It died or closed the channel.
+    #[error("{0}")]
     Gone(String),
     /// It broke the protocol.
+    #[error("broke the protocol: {0}")]
     Garbage(String),
     /// It did not answer in time.
+    #[error("did not answer in time")]
     TimedOut,
     /// It was told to stop, and did.
+    #[error("was told to stop")]
     Stopped,
     /// The incumbent could not park its endpoints or take its snapshot.
+    #[error("the incumbent could not close what cannot overlap: {0}")]
     NotParked(String),
 }
 
 /// Why a handover was called off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub(crate) enum Abort {
     /// A stop reached the incumbent: the service stops.
+    #[error("the service was told to stop")]
     Stopped,
     /// A stop reached the successor after the commit: the service stops.
+    #[error("the successor was told to stop, and the service with it")]
     SuccessorStopped,
     /// The future that asked was dropped: the incumbent serves on.
+    #[error("whoever asked for the handover went away")]
     AskerGone,
 }
 
 /// Why a trigger is not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub(crate) enum Refusal {
     /// A handover is in progress.
+    #[error("a handover is in progress")]
     InProgress,
     /// This generation does not serve yet.
+    #[error("this generation does not serve yet")]
     NotServing,
     /// This generation is stopping.
+    #[error("this generation is stopping")]
     Stopping,
     /// This generation has handed over.
+    #[error("process {pid} serves now: this generation has handed over")]
     Superseded {
         /// The process that serves.
         pid: i32,
     },
     /// The successor is in its probation: it settles, and then carries out this trigger itself.
+    #[error(
+        "the last handover is in its probation: process {pid} settles it and hands over itself"
+    )]
     PassedOn {
         /// The process that will do it.
         pid: i32,
     },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            stage,
+            component,
+            cause,
+            ended,
+        } = self;
+        write!(f, "the successor failed at stage `{stage}`")?;
+        if let Some(component) = component {
+            write!(f, " in component `{component}`")?;
+        }
+        write!(f, ": {cause}")?;
+        match ended {
+            Some(ended) => write!(f, " ({ended})"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for Stage {

@@ -4,8 +4,11 @@
 //! so that a newer peer may say more. Descriptors ride along with a record; the record says how many, so that the
 //! receiver sees when the kernel has cut some off.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
+use super::codec;
 use super::failure::Stage;
 use super::offer::Offer;
 use super::version::Capabilities;
@@ -90,6 +93,98 @@ pub(crate) enum ToIncumbent {
     /// A message of a newer protocol.
     #[serde(other, skip_serializing)]
     Unknown,
+}
+
+impl ToSuccessor {
+    /// Returns the tag, for texts.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Offer(_) => "offer",
+            Self::Sockets(_) => "sockets",
+            Self::Commit {} => "commit",
+            Self::Settle { .. } => "settle",
+            Self::Released {} => "released",
+            Self::Stop {} => "stop",
+            #[cfg(handover_protocol = "newer")]
+            Self::Novelty {} => "novelty",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Returns how many descriptors ride along.
+    pub(crate) fn descriptors(&self) -> usize {
+        match self {
+            Self::Offer(offer) => offer.descriptors.len(),
+            Self::Sockets(sockets) => sockets.descriptors as usize,
+            _ => 0,
+        }
+    }
+}
+
+impl ToIncumbent {
+    /// Says ready in as many records as the keys need.
+    pub(crate) fn ready(claimed: Vec<String>) -> impl Iterator<Item = Self> {
+        let mut parts = codec::split(claimed, usize::MAX);
+        let last = parts.pop().unwrap_or_default();
+        parts
+            .into_iter()
+            .map(|keys| Self::Claims { keys })
+            .chain([Self::Ready { claimed: last }])
+    }
+
+    /// Returns the tag, for texts.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::Taken { .. } => "taken",
+            Self::Claims { .. } => "claims",
+            Self::Ready { .. } => "ready",
+            Self::Failed(_) => "failed",
+            Self::Serving {} => "serving",
+            Self::Settled {} => "settled",
+            Self::Stopping {} => "stopping",
+            Self::Shorten { .. } => "shorten",
+            #[cfg(handover_protocol = "newer")]
+            Self::Novelty {} => "novelty",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Sockets {
+    /// Distributes the sockets of an offer over records that fit; none where there are no sockets.
+    pub(crate) fn split(entries: Vec<Description>) -> impl Iterator<Item = Self> {
+        codec::split(entries, MAX_DESCRIPTORS)
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .map(|entries| Self {
+                descriptors: u32::try_from(entries.len()).expect("at most MAX_DESCRIPTORS"),
+                entries,
+            })
+    }
+}
+
+impl Failed {
+    /// Creates a message that fits into one record, however long the error is.
+    pub(crate) fn new(stage: Stage, component: Option<String>, error: &dyn fmt::Display) -> Self {
+        Self {
+            stage,
+            component: component.map(|name| shorten(name, 1024)),
+            error: shorten(error.to_string(), 16 * 1024),
+        }
+    }
+}
+
+fn shorten(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most)
+            .rev()
+            .find(|&end| text.is_char_boundary(end))
+            .unwrap_or(0);
+        text.truncate(end);
+        text.push_str(" …");
+    }
+    text
 }
 
 /// A part of the sockets of an offer, with their descriptors.
