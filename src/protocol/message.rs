@@ -26,12 +26,10 @@ pub(crate) enum ToSuccessor {
     Sockets(Sockets),
     /// From here the successor is responsible.
     Commit {},
-    /// End the probation now; sent when the incumbent's own limit has run out, or when a trigger reached it.
-    Settle {
-        /// A trigger reached the incumbent during the probation: hand over once settled.
-        #[serde(default)]
-        hand_over: bool,
-    },
+    /// A trigger reached the incumbent during the probation: settle, and then hand over.
+    HandOver {},
+    /// The drain has begun: the successor is never ended by the incumbent from here on, and owns what it owned.
+    Draining {},
     /// Every `on_drain` of the incumbent has returned: what is exclusive is free.
     Released {},
     /// The service is to stop; sent only after `Serving`.
@@ -78,7 +76,7 @@ pub(crate) enum ToIncumbent {
     Failed(Failed),
     /// The gates are open.
     Serving {},
-    /// The probation is over: the incumbent is never needed again.
+    /// The probation is over: the incumbent is not needed any more. Answered by `Draining`.
     Settled {},
     /// The successor was told to stop, and does.
     Stopping {},
@@ -102,7 +100,8 @@ impl ToSuccessor {
             Self::Offer(_) => "offer",
             Self::Sockets(_) => "sockets",
             Self::Commit {} => "commit",
-            Self::Settle { .. } => "settle",
+            Self::HandOver {} => "hand_over",
+            Self::Draining {} => "draining",
             Self::Released {} => "released",
             Self::Stop {} => "stop",
             #[cfg(handover_protocol = "newer")]
