@@ -42,6 +42,7 @@ const FOLDERS: &[(&str, u8, &[&str])] = &[
     ),
     ("lifecycle", 3, &["axum", "hyper", "sd_notify", "tonic"]),
     ("net", 4, &["hyper"]),
+    ("run", ROOT.0, ROOT.1),
     ("serve", 6, &[]),
     ("systemd", 6, &[]),
     ("control", 6, &[]),
@@ -240,6 +241,7 @@ mod tests {
                 "mod inner { use super::super::super::builder::Builder; }",
             ),
             ("src/context.rs", "use crate::serve::Driver;"),
+            ("src/run/engine.rs", "use crate::systemd::notify;"),
             ("src/serve/axum.rs", "use crate::systemd::notify;"),
             ("src/metrics.rs", "use crate::control::Socket;"),
         ] {
@@ -276,7 +278,7 @@ mod tests {
             ),
             (
                 "src/context.rs",
-                "use crate::{builder::Builder, net::Listener, Error};",
+                "use crate::{builder::Builder, net::Listener, run::Engine, Error};",
             ),
             (
                 "src/serve/axum.rs",
