@@ -3,7 +3,7 @@
 use super::message::{Down, Up};
 use super::process::{End, Ending, Life, Main, Parent, Process, Slot};
 use super::world::{Verdict, Violence, World};
-use crate::protocol::{Description, Failed, Sockets, Stage, ToSuccessor, incumbent, successor};
+use crate::protocol::{Failed, Sockets, Stage, ToSuccessor, incumbent, successor};
 
 /// One thing that happens, to the process in a slot.
 #[derive(Clone, Copy, Debug)]
@@ -392,9 +392,8 @@ impl World {
     }
 
     fn sockets() -> ToSuccessor {
-        let entries = vec![Description {
-            key: "http".to_owned(),
-        }];
+        let described = r#"{"endpoint":"127.0.0.1:80","kind":"tcp"}"#;
+        let entries = vec![serde_json::from_str(described).expect("a description")];
         ToSuccessor::Sockets(Sockets {
             entries,
             descriptors: 1,

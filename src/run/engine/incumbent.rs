@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::net::gate::State;
 use crate::protocol::incumbent;
 use crate::protocol::{
-    Capabilities, LATE_SOCKETS, MAX_DESCRIPTORS, Offer, Outcome, Role, Sockets, ToIncumbent,
-    ToSuccessor, Versions, decode, encode,
+    Capabilities, LATE_SOCKETS, Offer, Outcome, Role, Sockets, ToIncumbent, ToSuccessor, Versions,
+    decode, encode,
 };
 use crate::run::handover::{Handover, Started};
 use crate::run::input::FromPeer;
@@ -226,30 +226,11 @@ impl Engine {
     }
 
     pub(super) fn send_sockets(&self, entries: Vec<(Description, Arc<Socket>)>) {
-        let mut entries = entries.into_iter().peekable();
-        while entries.peek().is_some() {
-            let mut sockets = Sockets {
-                entries: Vec::new(),
-                descriptors: 0,
-            };
-            let mut lent = Vec::new();
-            let mut room = RECORD_BUDGET;
-            while let Some((description, _)) = entries.peek() {
-                let count = description.descriptors();
-                let size = serde_json::to_vec(description).map_or(RECORD_BUDGET, |json| json.len());
-                let full = sockets.descriptors as usize + count > MAX_DESCRIPTORS || size > room;
-                if full && !lent.is_empty() {
-                    break;
-                }
-                let Some((description, socket)) = entries.next() else {
-                    break;
-                };
-                room = room.saturating_sub(size);
-                sockets.descriptors += u32::try_from(count).unwrap_or(2);
-                sockets.entries.push(description);
-                lent.push(Lent::Socket(socket));
-            }
-            self.send_to_successor(&ToSuccessor::Sockets(sockets), lent);
+        let (descriptions, sockets): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
+        let mut sockets = sockets.into_iter().map(Lent::Socket);
+        for part in Sockets::split(descriptions) {
+            let lent = sockets.by_ref().take(part.entries.len()).collect();
+            self.send_to_successor(&ToSuccessor::Sockets(part), lent);
         }
     }
 
@@ -346,7 +327,3 @@ impl Engine {
         }
     }
 }
-
-/// Bytes of descriptions in one record; the rest of [`MAX_RECORD`](crate::protocol::MAX_RECORD) is
-/// for what surrounds them.
-const RECORD_BUDGET: usize = 96 * 1024;
