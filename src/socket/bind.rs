@@ -482,7 +482,9 @@ mod tests {
         assert_eq!(bound.into_sockets().len(), 1);
 
         let error = bind(&endpoint("some:0"), &[elsewhere]).unwrap_err();
-        assert_eq!(error.io().unwrap().kind(), io::ErrorKind::AddrNotAvailable);
+        let source = std::error::Error::source(&error).unwrap();
+        let source = source.downcast_ref::<io::Error>().unwrap();
+        assert_eq!(source.kind(), io::ErrorKind::AddrNotAvailable);
     }
 
     #[test]

@@ -199,13 +199,6 @@ impl Store {
         keys
     }
 
-    /// The keys of what was inherited and not claimed.
-    pub(crate) fn unclaimed(&self) -> Vec<String> {
-        let held = self.lock();
-        let unclaimed = held.iter().filter(|entry| entry.is_unclaimed());
-        unclaimed.map(Entry::key).collect()
-    }
-
     /// Closes what was inherited and not claimed, removes its paths, and gives its keys.
     ///
     /// Only when the predecessor has exited, since it may serve on them until then, and not during

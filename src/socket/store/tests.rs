@@ -31,6 +31,13 @@ fn refusal(store: &Store, text: &str) -> String {
     open(store, &endpoint(text)).unwrap_err().to_string()
 }
 
+/// The keys of what was inherited and not claimed.
+fn unclaimed(store: &Store) -> Vec<String> {
+    let held = store.lock();
+    let unclaimed = held.iter().filter(|entry| entry.is_unclaimed());
+    unclaimed.map(Entry::key).collect()
+}
+
 /// What the successor has, after everything went through JSON and a second set of descriptors.
 fn successor(store: &Store) -> Store {
     let next = Store::new();
@@ -91,7 +98,7 @@ fn ports_stay() {
             })
             .collect();
         assert_eq!(ports.into_iter().rev().collect::<Vec<_>>(), first);
-        assert!(store.unclaimed().is_empty());
+        assert!(unclaimed(&store).is_empty());
     }
 }
 
@@ -174,7 +181,7 @@ fn a_name_or_an_address_is_the_key() {
         let store = Store::new();
         open_text(&store, &before);
         let next = successor(&store);
-        let key = next.unclaimed().remove(0);
+        let key = unclaimed(&next).remove(0);
         assert_eq!(key, before);
         let claimed = open_text(&next, &after);
         assert_eq!(claimed.adopted, same, "{before} then {after}");
@@ -182,7 +189,7 @@ fn a_name_or_an_address_is_the_key() {
         // The predecessor is told in its own words.
         let told = if same { &before } else { &after };
         assert_eq!(next.claimed_keys(), [told.as_str()]);
-        assert_eq!(next.unclaimed().is_empty(), same);
+        assert_eq!(unclaimed(&next).is_empty(), same);
         assert_eq!(next.offer_of(&after).len(), claimed.sockets.len());
         // And the one after that in the new ones.
         let last = successor(&next);
@@ -239,7 +246,7 @@ fn what_is_claimed_twice_is_refused() {
     ] {
         for again in [format!("http={address}"), "http=127.0.0.1:0".to_owned()] {
             let error = open(store, &endpoint(&again)).unwrap_err();
-            assert!(error.is_already_claimed() && error.is_in_use());
+            assert!(error.is_in_use());
             let error = error.to_string();
             assert!(error.ends_with(&format!("endpoint `{again}`: it is already claimed")));
         }
@@ -462,7 +469,7 @@ fn activated_sockets_of_one_name_are_one_endpoint() {
         claimed.sockets.iter().map(inet).collect()
     };
     let mut generation = successor(&store);
-    let keys = store.unclaimed();
+    let keys = unclaimed(&store);
     let told = [
         // In the words of the one who claimed nothing, and of the one who claimed two endpoints.
         vec![keys[0].clone(), keys[2].clone(), keys[1].clone()],
@@ -473,7 +480,7 @@ fn activated_sockets_of_one_name_are_one_endpoint() {
         assert_eq!(tcp_sockets(&claimed), addresses);
         let udp = open_text(&generation, "app=udp:0.0.0.0:53");
         assert_eq!(udp.sockets.len(), 1);
-        assert_eq!(generation.unclaimed(), keys[3..]);
+        assert_eq!(unclaimed(&generation), keys[3..]);
         assert_eq!(generation.claimed_keys(), told);
         generation = successor(&generation);
     }
@@ -601,7 +608,7 @@ fn what_is_unclaimed_is_offered_until_it_is_closed() {
     let second = successor(&first);
     open_text(&second, "kept=127.0.0.1:0");
     open_text(&second, "new=127.0.0.1:0");
-    assert_eq!(second.unclaimed(), [old.key.as_str()]);
+    assert_eq!(unclaimed(&second), [old.key.as_str()]);
     assert!(
         second
             .claimed_keys()
@@ -617,7 +624,7 @@ fn what_is_unclaimed_is_offered_until_it_is_closed() {
     drop((first, third, old));
     UnixStream::connect(&path).unwrap();
     assert_eq!(second.close_unclaimed().len(), 1);
-    assert!(second.unclaimed().is_empty());
+    assert!(unclaimed(&second).is_empty());
     assert_eq!(entries(directory.path()), 0);
     assert_eq!(second.offer().len(), 2);
 }
@@ -735,7 +742,7 @@ fn lent_descriptors_travel() {
     assert_eq!(store.offer().len(), 1, "the same name is the same thing");
 
     let next = successor(&store);
-    assert_eq!(next.unclaimed(), ["pipe=descriptor"]);
+    assert_eq!(unclaimed(&next), ["pipe=descriptor"]);
     let offer = next.offer();
     let taken = next.take("pipe").unwrap().unwrap();
     drop(offer);
@@ -748,7 +755,7 @@ fn lent_descriptors_travel() {
         .unwrap();
 
     next.lend("again", taken).unwrap();
-    assert!(next.unclaimed().is_empty());
+    assert!(unclaimed(&next).is_empty());
     assert!(next.close_unclaimed().is_empty());
     assert!(successor(&next).take("again").unwrap().is_some());
 }
@@ -848,7 +855,9 @@ proptest! {
                 match open(&store, &endpoint(&text)) {
                     Ok(claimed) if claimed.adopted => {}
                     Ok(claimed) => fresh += claimed.sockets.len(),
-                    Err(error) => prop_assert!(error.is_already_claimed(), "{}", error),
+                    Err(error) => {
+                        prop_assert!(error.to_string().contains("already claimed"), "{}", error);
+                    }
                 }
             }
             if generation > 0 {
@@ -861,7 +870,7 @@ proptest! {
                 prop_assert!(seen.insert(nix::sys::stat::fstat(socket).unwrap().st_ino));
             }
             let next = successor(&store);
-            prop_assert_eq!(next.unclaimed().len(), store.claimed_keys().len() + store.unclaimed().len());
+            prop_assert_eq!(unclaimed(&next).len(), store.claimed_keys().len() + unclaimed(&store).len());
             store = next;
         }
     }
