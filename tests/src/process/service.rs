@@ -9,7 +9,7 @@ use super::listening::listening;
 use super::output::Output;
 use super::pid::{Exit, Process};
 use crate::identity::Identity;
-use crate::load::http;
+use crate::load::{Request, ask};
 use crate::target::Target;
 use crate::wait::{eventually, within};
 
@@ -78,7 +78,7 @@ impl Service {
     ///
     /// If there is no right answer.
     pub async fn identity(&self, target: &Target) -> Identity {
-        let answer = http::get(target, "/").await;
+        let answer = ask(target, &Request::get("/")).await;
         let answer = answer.unwrap_or_else(|fault| panic!("no answer from {target}: {fault}"));
         answer
             .identity
