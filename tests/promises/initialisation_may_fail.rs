@@ -244,6 +244,120 @@ async fn on_ready_fails() {
     .await;
 }
 
+/// The successor ends when it has said that it is ready and before it has heard of the commit: the
+/// incumbent is stopped meanwhile, and finds both messages, the readiness and the death, at once.
+#[tokio::test]
+async fn death_right_after_ready() {
+    let fixture = Fixture::new();
+    let running = fixture.start().await;
+    let load = running.load();
+    let mut incumbent = running.identity().await;
+    for (fault, reason) in [
+        ("waiting:kill", "SIGKILL"),
+        ("waiting:abort", "SIGABRT"),
+        ("waiting:exit0", "exited with status 0"),
+        ("waiting:exit1", "exited with status 1"),
+    ] {
+        fixture.set_faults(fault);
+        let from = running.service.output().len();
+        signal(incumbent, Signal::HUP);
+        successor_waits(&running, from).await.exited().await;
+        signal(incumbent, Signal::CONT);
+        let report = running
+            .service
+            .output()
+            .find_from(from, "handover failed")
+            .await
+            .text;
+        assert!(
+            report.contains(reason),
+            "{fault}: `{reason}` is not reported: {report}"
+        );
+        served_on(&running, &load, incumbent).await;
+        fixture.set_faults("");
+        incumbent = running.hand_over(incumbent).await;
+    }
+    load.progress(1).await;
+    load.stop().await.assert_nothing_lost();
+}
+
+/// The successor stops answering when it has said that it is ready.
+#[tokio::test]
+async fn silence_after_the_commit() {
+    let fixture = Fixture::new().env("FIXTURE_COMMIT_TIMEOUT", "500");
+    let running = fixture.start().await;
+    let load = running.load();
+    let incumbent = running.identity().await;
+    fixture.set_faults("waiting:stop");
+    let from = running.service.output().len();
+    signal(incumbent, Signal::HUP);
+    let successor = successor_waits(&running, from).await;
+    eventually("the stop of the successor", || {
+        (successor.status().ok()?.state == 'T').then_some(())
+    })
+    .await;
+    signal(incumbent, Signal::CONT);
+    let report = running
+        .service
+        .output()
+        .find_from(from, "handover failed")
+        .await
+        .text;
+    assert!(
+        report.contains("stage=commit") && report.contains("did not answer in time"),
+        "{report}"
+    );
+    served_on(&running, &load, incumbent).await;
+    fixture.set_faults("");
+    running.hand_over(incumbent).await;
+    load.progress(1).await;
+    load.stop().await.assert_nothing_lost();
+}
+
+/// After the commit an error is reported, and the successor serves.
+#[tokio::test]
+async fn on_active_fails() {
+    let fixture = Fixture::new().env("FIXTURE_HOOK_TIMEOUT", "500");
+    let running = fixture.start().await;
+    let load = running.load();
+    let mut incumbent = running.identity().await;
+    for (fault, reason) in [
+        (
+            "active:fail",
+            "on_active of `fault` failed: this fault was asked for",
+        ),
+        (
+            "active:panic",
+            "on_active of `fault` panicked: this panic was asked for",
+        ),
+        (
+            "active:hang",
+            "on_active of `fault` did not end within 500ms",
+        ),
+    ] {
+        fixture.set_faults(fault);
+        let from = running.service.output().len();
+        incumbent = running.hand_over(incumbent).await;
+        running.service.output().find_from(from, reason).await;
+        load.progress(1).await;
+        assert_eq!(running.identity().await, incumbent, "{fault}");
+    }
+    load.stop().await.assert_nothing_lost();
+}
+
+/// Death in `on_active` is the death of the only generation that serves: nothing is left that
+/// looks like a service and is none.
+#[tokio::test]
+async fn death_in_on_active_leaves_nothing_behind() {
+    for fault in ["active:kill", "active:abort", "active:exit1"] {
+        let fixture = Fixture::new();
+        let running = fixture.start().await;
+        fixture.set_faults(fault);
+        signal(running.identity().await, Signal::HUP);
+        running.service.ended().await;
+    }
+}
+
 /// One service, loaded all the time, meets one bad successor after the other, and a good one
 /// after each.
 async fn fails_in_all_these_ways(failures: &[Failure]) {
@@ -283,6 +397,18 @@ async fn failed_handover(running: &Running, incumbent: Identity) -> String {
         .find_from(from, "handover failed")
         .await
         .text
+}
+
+/// Waits until the successor has said that it is ready, and its predecessor is stopped.
+async fn successor_waits(running: &Running, from: usize) -> Process {
+    let line = running
+        .service
+        .output()
+        .find_from(from, "waiting: pid=")
+        .await
+        .text;
+    let pid = line.rsplit('=').next().and_then(|pid| pid.parse().ok());
+    Process::open(pid.expect("the line ends with the pid")).expect("nobody can have reaped it")
 }
 
 /// Checks that the incumbent serves as if nothing had happened, and nobody else has ever served.
