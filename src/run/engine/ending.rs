@@ -33,7 +33,7 @@ impl Engine {
         shared.set_phase(Phase::Draining);
         if is_stop {
             if self.owner {
-                self.remove_paths();
+                self.give_up_endpoints();
             }
             shared.set_gates(State::Emptying);
             let at = process::uptime().saturating_add(timeout);
@@ -42,6 +42,8 @@ impl Engine {
             }
         } else {
             shared.set_gates(State::Ended);
+            // The successor has its own. A copy kept here would go on listening when that one stops.
+            shared.store.close();
         }
         shared.draining.cancel();
         tracing::info!(
@@ -156,10 +158,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn remove_paths(&self) {
+    /// Nobody serves after this generation: removes the paths, and leaves the sockets to their
+    /// listeners, so that each closes as soon as its queue is empty and a client is refused, not
+    /// left to wait for the end of the drain.
+    pub(super) fn give_up_endpoints(&self) {
         for warning in self.shared.store.remove_paths() {
             tracing::warn!("{warning}");
         }
+        self.shared.store.close();
     }
 
     /// Whether nothing is left; drops main where that is all that is left.

@@ -147,7 +147,7 @@ impl Engine {
     pub(super) fn become_owner(&mut self) {
         self.owner = true;
         if self.drain.as_ref().is_some_and(|drain| drain.is_stop) {
-            self.remove_paths();
+            self.give_up_endpoints();
         }
     }
 
