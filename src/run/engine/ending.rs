@@ -10,7 +10,7 @@ use super::{End, Engine};
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::pid_file::PidFile;
 use crate::net::gate::State;
-use crate::protocol::incumbent::Deadline;
+use crate::protocol::incumbent::{Deadline, Event};
 use crate::run::drain::Drain;
 use crate::run::input::Input;
 use crate::run::shared::Shared;
@@ -101,6 +101,13 @@ impl Engine {
         });
     }
 
+    pub(super) fn hooks_drained(&mut self) {
+        if let Some(drain) = &mut self.drain {
+            drain.hooks_drained = true;
+        }
+        self.hand_over(Event::HooksDrained);
+    }
+
     pub(super) fn shorten(&mut self, deadline: Deadline) {
         let left = match deadline {
             Deadline::Stop => self.shared.options.stop_timeout(),
@@ -179,8 +186,10 @@ impl Engine {
         if !main_ended && (drain.drop_main || quiet && self.shared.tracker.is_resting()) {
             self.end_main.cancel();
         }
-        // A successor that starts or is being ended must not be left behind.
-        main_ended && (quiet || drain.over) && !self.spawning && !self.ending
+        // A successor takes the end of this process for `Released`.
+        let may_exit = drain.is_stop || self.incumbent.may_exit();
+        // One that starts or is being ended must not be left behind.
+        main_ended && (quiet || drain.over) && may_exit && !self.spawning && !self.ending
     }
 
     pub(super) fn finish(mut self) -> End {

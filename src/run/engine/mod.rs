@@ -237,12 +237,7 @@ impl Engine {
                     protocol::successor::Timer::Probation,
                 ));
             }
-            Input::HooksDrained => {
-                if let Some(drain) = &mut self.drain {
-                    drain.hooks_drained = true;
-                }
-                self.hand_over(protocol::incumbent::Event::HooksDrained);
-            }
+            Input::HooksDrained => self.hooks_drained(),
             Input::Quiet => {}
             Input::Deadline => {
                 if self
@@ -263,6 +258,8 @@ impl Engine {
                     drain.drop_main = true;
                     drain.over = true;
                 }
+                // A hook that blocks its thread has met its limit, too.
+                self.hooks_drained();
             }
             Input::DrainTick => self.report_drain(),
             Input::ReadyOverdue => self.report_overdue(),
