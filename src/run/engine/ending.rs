@@ -114,7 +114,7 @@ impl Engine {
             Deadline::At(ms) => Duration::from_millis(ms).saturating_sub(process::uptime()),
         };
         if let Some(drain) = &mut self.drain {
-            drain.shorten(Instant::now() + left);
+            drain.shorten(left);
         }
     }
 

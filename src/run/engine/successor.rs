@@ -186,7 +186,8 @@ impl Engine {
         let Ok(channel) = peer.channel().as_fd().try_clone_to_owned() else {
             return;
         };
-        let limit = |ms: Option<u64>| Duration::from_millis(ms.unwrap_or(0));
+        // What is too long for a number of milliseconds is not said at all.
+        let limit = |ms: Option<u64>| Duration::from_millis(ms.unwrap_or(u64::MAX));
         let deadline = process::uptime()
             .saturating_add(limit(offered.offer.drain_timeout_ms))
             .saturating_add(limit(offered.offer.kill_grace_ms));
