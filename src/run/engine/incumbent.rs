@@ -78,12 +78,21 @@ impl Engine {
                 self.hand_over(incumbent::Event::SpawnFailed {
                     error: error.to_string(),
                 });
+                self.forget_handover();
             }
         }
     }
 
+    /// Lets go of a successor of which nothing is left.
+    pub(super) fn forget_handover(&mut self) {
+        self.handover = None;
+        if self.close_unclaimed {
+            self.close_unclaimed();
+        }
+    }
+
     pub(super) fn opened(&mut self, key: String) {
-        if self.handover.is_some() && self.drain.is_none() {
+        if self.handover.is_some() && self.drain.is_none() && !self.in_offer.contains(&key) {
             self.late.push(key);
             self.offer_late();
         }
@@ -202,6 +211,10 @@ impl Engine {
         let options = &self.shared.options;
         let millis = |time: Duration| u64::try_from(time.as_millis()).ok();
         let entries = self.shared.store.offer();
+        // What is told of them later is told twice: a successor that got one of them twice would
+        // remove its path with the one that it has not claimed.
+        self.in_offer = entries.iter().map(|(entry, _)| entry.key()).collect();
+        self.late.clear();
         let offer = Offer {
             versions: Versions::OURS,
             capabilities: Capabilities::ours(),

@@ -4,6 +4,7 @@ mod ending;
 mod incumbent;
 mod successor;
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,8 +67,13 @@ pub(crate) struct Engine {
     spawning: bool,
     /// Whether a successor is being ended, which this generation has to outlive.
     ending: bool,
+    /// The endpoints of the Offer.
+    in_offer: HashSet<String>,
     /// Endpoints that were opened since the Offer.
     late: Vec<String>,
+    /// Whether inherited endpoints that nobody claimed are to be closed, once no successor can
+    /// want them.
+    close_unclaimed: bool,
     /// Who asks, while a trigger is looked at.
     asking: Option<Asker>,
     /// Who waits for the handover under way.
@@ -115,7 +121,9 @@ impl Engine {
             spawning: false,
             ending: false,
             unperformed: Vec::new(),
+            in_offer: HashSet::new(),
             late: Vec::new(),
+            close_unclaimed: false,
             asking: None,
             waiting: None,
             drain: None,
@@ -225,6 +233,7 @@ impl Engine {
                 if self.is_current(handover) {
                     self.ending = false;
                     self.hand_over(protocol::incumbent::Event::SuccessorEnded { how });
+                    self.forget_handover();
                 }
             }
             Input::Elapsed { handover, timer } => {

@@ -106,12 +106,7 @@ impl Engine {
             Action::RestoreStderr => self.restore_stderr(),
             Action::JoinProcessGroup => self.join_process_group(),
             Action::WatchPredecessor => self.watch_predecessor(),
-            Action::CloseUnclaimed => {
-                let keys = self.shared.store.close_unclaimed();
-                if !keys.is_empty() {
-                    tracing::warn!(endpoints = ?keys, "inherited endpoints that nobody claimed are closed");
-                }
-            }
+            Action::CloseUnclaimed => self.close_unclaimed(),
             Action::EndNow => self.end_now(),
             Action::BeginStop => self.begin_drain(true),
             Action::AbortDrain => self.abort("a second stop"),
@@ -161,6 +156,19 @@ impl Engine {
         };
         if let Err(error) = stdio::restore_stderr(&stderr) {
             tracing::warn!(%error, "standard error cannot be restored");
+        }
+    }
+
+    /// Closes inherited endpoints that nobody claimed; not during a handover, since the successor
+    /// may serve on them.
+    pub(super) fn close_unclaimed(&mut self) {
+        self.close_unclaimed = self.handover.is_some();
+        if self.close_unclaimed {
+            return;
+        }
+        let keys = self.shared.store.close_unclaimed();
+        if !keys.is_empty() {
+            tracing::warn!(endpoints = ?keys, "inherited endpoints that nobody claimed are closed");
         }
     }
 
