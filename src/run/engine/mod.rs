@@ -74,7 +74,7 @@ pub(crate) struct Engine {
     /// Whether inherited endpoints that nobody claimed are to be closed, once no successor can
     /// want them.
     close_unclaimed: bool,
-    /// Who asks, while a trigger is looked at.
+    /// Who asks, while a trigger is looked at or kept for later.
     asking: Option<Asker>,
     /// Who waits for the handover under way.
     waiting: Option<Asker>,
@@ -199,11 +199,8 @@ impl Engine {
             Input::Signal(signal) => self.signal(signal),
             Input::Trigger { asker, reply } => self.trigger(asker, reply),
             Input::AskerGone { asker } => {
-                if self
-                    .waiting
-                    .as_ref()
-                    .is_some_and(|waiting| waiting.id == asker)
-                {
+                let mut askers = self.waiting.iter().chain(&self.asking);
+                if askers.any(|waiting| waiting.id == asker) {
                     self.succeed(protocol::successor::Event::AskerGone);
                 }
             }
@@ -295,10 +292,18 @@ impl Engine {
     }
 
     fn trigger(&mut self, id: u64, reply: Option<Reply>) {
-        self.asking = Some(Asker { id, reply });
-        self.succeed(protocol::successor::Event::Trigger);
-        // A trigger that the machine keeps for later has nobody to wait for it.
-        self.asking = None;
+        let asker = Asker { id, reply };
+        self.ask(Some(asker), protocol::successor::Event::Trigger);
+    }
+
+    /// Takes a trigger. The machine keeps one until the predecessor drains; whoever asked for that
+    /// one goes on waiting while others are answered.
+    fn ask(&mut self, asker: Option<Asker>, event: protocol::successor::Event<'_>) {
+        let kept = std::mem::replace(&mut self.asking, asker);
+        self.succeed(event);
+        if self.asking.is_none() {
+            self.asking = kept;
+        }
     }
 
     fn stop(&mut self, by: &str) {

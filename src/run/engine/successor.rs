@@ -59,7 +59,10 @@ impl Engine {
                 predecessor.released.cancel();
             }
         }
-        self.succeed(successor::Event::Received(&message));
+        match message {
+            ToSuccessor::HandOver {} => self.ask(None, successor::Event::Received(&message)),
+            _ => self.succeed(successor::Event::Received(&message)),
+        }
     }
 
     /// What follows from the predecessor's death whatever the machine makes of it.
