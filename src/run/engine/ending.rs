@@ -92,9 +92,17 @@ impl Engine {
         self.drain_hooks(deadline);
     }
 
-    pub(super) fn drain_hooks(&self, deadline: Instant) {
+    /// An `on_active` that still runs has met its limit: what it took after `on_drain` would not be
+    /// given back, and a pid written then would not be that of the generation that serves.
+    pub(super) fn drain_hooks(&mut self, deadline: Instant) {
         let shared = Arc::clone(&self.shared);
+        let active = self.active.take();
         tokio::spawn(async move {
+            if let Some(active) = active {
+                active.abort();
+                // Whether it had ended before is all the same.
+                tokio::time::timeout_at(deadline, active).await.ok();
+            }
             let limit = shared.options.hook_timeout;
             shared.components.drain(limit, deadline).await;
             shared.send(Input::HooksDrained);

@@ -263,9 +263,9 @@ impl Engine {
         }
     }
 
-    pub(super) fn run_on_active(&self) {
+    pub(super) fn run_on_active(&mut self) {
         let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
+        self.active = Some(tokio::spawn(async move {
             shared.components.active(shared.options.hook_timeout).await;
             if let Some(Err(error)) = pid_file(&shared).map(|file| file.write()) {
                 tracing::error!(%error, "no pid file");
@@ -275,7 +275,7 @@ impl Engine {
                 pid = std::process::id(),
                 "active: the predecessor has let go"
             );
-        });
+        }));
     }
 
     /// Answers whoever asked, when the handover has ended well or badly.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::drain::Drain;
@@ -82,6 +83,8 @@ pub(crate) struct Engine {
     /// What the machine asked for before there was a runtime.
     unperformed: Vec<protocol::successor::Action>,
 
+    /// The task that runs `on_active` and writes the pid file.
+    active: Option<JoinHandle<()>>,
     /// Whether Unix paths and the pid file are this generation's to remove.
     owner: bool,
     drain: Option<Drain>,
@@ -126,6 +129,7 @@ impl Engine {
             close_unclaimed: false,
             asking: None,
             waiting: None,
+            active: None,
             drain: None,
             main: None,
             failed: false,
