@@ -28,7 +28,7 @@ pub(crate) struct Io<I> {
     ahead: Bytes,
     activity: Arc<Activity>,
     linger: Option<Linger>,
-    counted: TaskTrackerToken,
+    _counted: TaskTrackerToken,
 }
 
 impl<I: Transport> Io<I> {
@@ -38,7 +38,7 @@ impl<I: Transport> Io<I> {
             ahead: Bytes::new(),
             activity,
             linger: None,
-            counted,
+            _counted: counted,
         }
     }
 

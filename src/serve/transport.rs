@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::net::Conn;
+use crate::net::conn::Conn;
 
 /// A byte stream that can be asked whether something has arrived.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {

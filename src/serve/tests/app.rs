@@ -20,6 +20,9 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// The length of a body that no buffers on the way can hold, in bytes.
 pub(super) const LARGE: usize = 20_000_000;
 
+/// The length of a body that the kernel takes at once, and keeps while the client does not read it.
+pub(super) const MEDIUM: usize = 500_000;
+
 #[derive(Clone)]
 pub(super) struct App {
     entered: Arc<Semaphore>,
@@ -77,7 +80,8 @@ impl App {
                 let body = request.into_body().collect().await.unwrap();
                 text(&body.to_bytes().len().to_string())
             }
-            "/large" => text(&"large".repeat(LARGE / 5)),
+            "/large" => text(&"x".repeat(LARGE)),
+            "/medium" => text(&"x".repeat(MEDIUM)),
             "/ignore" => text("ignored"),
             "/panic" => panic!("as asked"),
             "/upgrade" => {

@@ -4,6 +4,8 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::must;
+
 pub(super) struct Client<T> {
     pub(super) io: T,
     read: Vec<u8>,
@@ -38,7 +40,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     }
 
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.io.write_all(bytes.as_ref()).await.unwrap();
+        must(self.io.write_all(bytes.as_ref())).await.unwrap();
     }
 
     pub(super) async fn get(&mut self, path: &str) {
@@ -52,7 +54,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
                 let head: Vec<u8> = self.read.drain(..at + end.len()).collect();
                 return String::from_utf8(head).unwrap();
             }
-            let read = self.io.read_buf(&mut self.read).await.unwrap();
+            let read = must(self.io.read_buf(&mut self.read)).await.unwrap();
             let so_far = self.read.escape_ascii();
             assert_ne!(read, 0, "the connection ended within a response: {so_far}");
         }
@@ -93,7 +95,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
 
     pub(super) async fn bytes(&mut self, length: usize) -> Vec<u8> {
         while self.read.len() < length {
-            let read = self.io.read_buf(&mut self.read).await.unwrap();
+            let read = must(self.io.read_buf(&mut self.read)).await.unwrap();
             assert_ne!(read, 0, "the connection ended too early");
         }
         self.read.drain(..length).collect()
@@ -102,7 +104,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     /// Waits for the end of the connection; an error if it is a reset, or if bytes come instead.
     pub(super) async fn end(&mut self) -> io::Result<()> {
         assert!(self.read.is_empty(), "{}", self.read.escape_ascii());
-        match self.io.read_buf(&mut self.read).await? {
+        match must(self.io.read_buf(&mut self.read)).await? {
             0 => Ok(()),
             _ => Err(io::Error::other(self.read.escape_ascii().to_string())),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Bench, client::get, settle};
+use super::{Bench, client::get, must, settle};
 use crate::serve::phase::Phase;
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn nothing_outlives_the_deadline() {
                 .unwrap()
                 .unwrap();
             bench.server.close();
-            bench.server.ended().await;
+            must(bench.server.ended()).await;
         }
     }
 }
@@ -73,7 +73,7 @@ async fn a_drain_is_followed_step_by_step() {
         settle().await;
         assert_eq!(bench.server.phases().now(), phase);
     }
-    following.await.unwrap();
+    must(following).await.unwrap();
 }
 
 #[tokio::test]
@@ -95,5 +95,5 @@ async fn following_ends_with_the_last_connection() {
     client.reply().await.expect("hello", true);
     drop(client);
 
-    following.await.unwrap();
+    must(following).await.unwrap();
 }

@@ -3,7 +3,7 @@
 use super::{
     Bench,
     client::{get, post},
-    settle,
+    must, settle,
 };
 use crate::serve::phase::Phase;
 
@@ -22,7 +22,7 @@ async fn a_silent_connection_gets_its_first_request_answered() {
         client.reply().await.expect("hello", true);
         client.end().await.unwrap();
         drop(client);
-        outcome.await.unwrap().unwrap();
+        must(outcome).await.unwrap().unwrap();
     }
 }
 
@@ -59,7 +59,7 @@ async fn a_request_in_progress_is_completed_and_announces_the_end() {
     let bench = Bench::new();
     let (mut client, _outcome) = bench.connect().await;
     client.get("/hold").await;
-    bench.app.entered().await;
+    must(bench.app.entered()).await;
 
     bench.enter(Phase::Draining);
     settle().await;
@@ -74,7 +74,7 @@ async fn a_response_whose_head_is_out_is_completed_and_the_next_one_announces_th
     let bench = Bench::new();
     let (mut client, outcome) = bench.connect().await;
     client.get("/stream").await;
-    bench.app.entered().await;
+    must(bench.app.entered()).await;
     settle().await;
 
     bench.enter(Phase::Draining);
@@ -97,7 +97,7 @@ async fn an_upload_in_progress_is_completed() {
     let bench = Bench::new();
     let (mut client, _outcome) = bench.connect().await;
     client.send(post("/length", PARTS * PART)).await;
-    bench.app.entered().await;
+    must(bench.app.entered()).await;
 
     for part in 0..PARTS {
         if part == PARTS / 2 {

@@ -7,7 +7,7 @@ use hyper::{body::Bytes, client::conn::http2::handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Bench, Client, settle};
+use super::{Bench, Client, must, settle};
 use crate::serve::phase::Phase;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -110,7 +110,7 @@ async fn clients_are_told_in_two_steps_and_open_streams_finish() {
     let (mut client, outcome) = bench.connect().await;
     client.greet().await;
     client.send(get(1, "/hold")).await;
-    bench.app.entered().await;
+    must(bench.app.entered()).await;
 
     bench.enter(Phase::Draining);
     let ping = client.first_step().await;
@@ -124,7 +124,7 @@ async fn clients_are_told_in_two_steps_and_open_streams_finish() {
     client.response(1, "held").await;
     client.end().await.unwrap();
     drop(client);
-    outcome.await.unwrap().unwrap();
+    must(outcome).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn every_stream_of_a_busy_client_finishes() {
     }));
     let replies = tokio::spawn(replies);
     for _ in 0..STREAMS {
-        bench.app.entered().await;
+        must(bench.app.entered()).await;
     }
 
     bench.enter(Phase::Draining);
@@ -162,7 +162,7 @@ async fn every_stream_of_a_busy_client_finishes() {
         );
     }
     connection.await.unwrap().unwrap();
-    outcome.await.unwrap().unwrap();
+    must(outcome).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn a_connection_without_a_request_is_told_at_the_last_look() {
     client.second_step(&ping, 0).await;
     client.end().await.unwrap();
     drop(client);
-    outcome.await.unwrap().unwrap();
+    must(outcome).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -237,5 +237,5 @@ async fn frames_behind_the_last_response_cause_no_reset() {
 
     client.end().await.unwrap();
     drop(client);
-    outcome.await.unwrap().unwrap();
+    must(outcome).await.unwrap().unwrap();
 }

@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::{
     Bench, Client, HEAD_TIMEOUT,
-    app::LARGE,
+    app::{LARGE, MEDIUM},
     client::{get, post},
-    settle,
+    must, settle,
 };
 use crate::serve::phase::Phase;
 
@@ -32,7 +32,7 @@ async fn quiet_connections_are_closed() {
     }
     drop((silent, idle, uploaded));
     for outcome in [silent_outcome, idle_outcome, uploaded_outcome] {
-        outcome.await.unwrap().unwrap();
+        must(outcome).await.unwrap().unwrap();
     }
 }
 
@@ -57,7 +57,7 @@ async fn a_request_that_has_arrived_unnoticed_is_served() {
         client.reply().await.expect("hello", true);
         client.end().await.unwrap();
         drop(client);
-        outcome.await.unwrap().unwrap();
+        must(outcome).await.unwrap().unwrap();
     }
 }
 
@@ -90,7 +90,7 @@ async fn a_request_in_progress_goes_on() {
     let bench = Bench::new();
     let (mut client, _outcome) = bench.connect().await;
     client.get("/hold").await;
-    bench.app.entered().await;
+    must(bench.app.entered()).await;
 
     bench.enter(Phase::LastLook);
     settle().await;
@@ -105,7 +105,7 @@ async fn a_response_in_progress_goes_on_and_then_the_connection_is_closed() {
     let bench = Bench::new();
     let (mut client, outcome) = bench.connect().await;
     client.get("/stream").await;
-    bench.app.entered().await;
+    must(bench.app.entered()).await;
     settle().await;
 
     bench.enter(Phase::LastLook);
@@ -115,7 +115,7 @@ async fn a_response_in_progress_goes_on_and_then_the_connection_is_closed() {
     client.reply().await.expect("firstlast", false);
     client.end().await.unwrap();
     drop(client);
-    outcome.await.unwrap().unwrap();
+    must(outcome).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -132,7 +132,26 @@ async fn a_response_that_the_client_is_slow_to_read_goes_on() {
     assert_eq!(reply.body.len(), LARGE);
     client.end().await.unwrap();
     drop(client);
-    outcome.await.unwrap().unwrap();
+    must(outcome).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_comes_too_late_does_not_destroy_the_last_response() {
+    let bench = Bench::new();
+    let (mut client, outcome) = bench.connect().await;
+    client.get("/medium").await;
+    settle().await;
+    bench.enter(Phase::LastLook);
+    settle().await;
+
+    client.get("/").await;
+    settle().await;
+
+    let reply = client.reply().await;
+    assert_eq!(reply.body.len(), MEDIUM);
+    client.end().await.unwrap();
+    drop(client);
+    must(outcome).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -140,7 +159,7 @@ async fn a_request_behind_a_response_in_progress_is_served() {
     let bench = Bench::new();
     let (mut client, _outcome) = bench.connect().await;
     client.send(get("/stream") + &get("/")).await;
-    bench.app.entered().await;
+    must(bench.app.entered()).await;
     settle().await;
 
     bench.enter(Phase::LastLook);
@@ -163,7 +182,7 @@ async fn the_limit_on_heads_holds_after_it() {
 
     bench.enter(Phase::LastLook);
     let start = Instant::now();
-    let error = outcome.await.unwrap().unwrap_err();
+    let error = must(outcome).await.unwrap().unwrap_err();
 
     assert!(error.to_string().contains("30s"), "{error}");
     assert_eq!(start.elapsed(), HEAD_TIMEOUT);

@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     Bench,
     client::{get, post},
-    settle,
+    must, settle,
 };
 use crate::serve::phase::Phase;
 
@@ -34,7 +34,7 @@ async fn requests_behind_the_last_response_cause_no_reset() {
 
     reader.reply().await.expect("hello", true);
     reader.end().await.unwrap();
-    outcome.await.unwrap().unwrap();
+    must(outcome).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn a_peer_that_never_closes_is_left_after_a_second() {
     client.get("/").await;
     client.reply().await.expect("hello", true);
     client.end().await.unwrap();
-    outcome.await.unwrap().unwrap();
+    must(outcome).await.unwrap().unwrap();
 
     assert_eq!(start.elapsed(), Duration::from_secs(1));
 }
@@ -99,6 +99,6 @@ async fn a_peer_that_floods_is_left_after_sixteen_mebibytes() {
         sent += 64 * 1024;
     }
 
-    outcome.await.unwrap().unwrap();
+    must(outcome).await.unwrap().unwrap();
     assert!((16 << 20..17 << 20).contains(&sent), "{sent}");
 }

@@ -10,13 +10,14 @@ mod lingering;
 mod serving;
 mod upgrade;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use hyper::server::conn::http1;
 use tokio::{
     io::{DuplexStream, duplex},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
+    time::timeout,
 };
 
 use self::{app::App, client::Client};
@@ -75,6 +76,13 @@ impl Bench {
         let (client, transport) = duplex(64 * 1024);
         (Client::new(client), self.serve(transport))
     }
+}
+
+/// Waits for what must happen, so that a failure is one and not a test that hangs.
+async fn must<F: Future>(future: F) -> F::Output {
+    timeout(Duration::from_secs(40), future)
+        .await
+        .expect("it happens")
 }
 
 /// Lets every other task of this (single-threaded) runtime run until it waits, sockets included.

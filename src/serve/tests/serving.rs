@@ -7,7 +7,7 @@ use tokio::time::{Instant, advance};
 use super::{
     Bench, HEAD_TIMEOUT,
     client::{get, post},
-    settle,
+    must, settle,
 };
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn connections_are_kept_alive() {
     }
     drop(client);
 
-    outcome.await.unwrap().unwrap();
+    must(outcome).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_partial_first_head_ends_at_its_limit() {
         let start = Instant::now();
 
         client.send(head).await;
-        let error = outcome.await.unwrap().unwrap_err();
+        let error = must(outcome).await.unwrap().unwrap_err();
 
         assert!(error.to_string().contains("30s"), "{head:?}: {error}");
         assert_eq!(start.elapsed(), HEAD_TIMEOUT, "{head:?}");
@@ -79,7 +79,7 @@ async fn a_partial_later_head_ends_at_its_limit() {
     settle().await;
     advance(Duration::from_secs(20)).await;
     client.send("TP/1.1\r\n").await;
-    let error = outcome.await.unwrap().unwrap_err();
+    let error = must(outcome).await.unwrap().unwrap_err();
 
     assert!(error.to_string().contains("30s"), "{error}");
     assert_eq!(start.elapsed(), HEAD_TIMEOUT);
@@ -128,7 +128,7 @@ async fn a_panic_in_a_handler_ends_its_connection_only() {
     client.get("/panic").await;
     client.end().await.unwrap();
 
-    assert!(outcome.await.unwrap_err().is_panic());
+    assert!(must(outcome).await.unwrap_err().is_panic());
     other.get("/").await;
     other.reply().await.expect("hello", false);
 }

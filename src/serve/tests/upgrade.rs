@@ -6,7 +6,7 @@ use futures::FutureExt;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::Bench;
+use super::{Bench, must};
 use crate::serve::phase::Phase;
 
 const UPGRADE: &str =
@@ -23,8 +23,8 @@ async fn an_upgraded_connection_counts_until_it_is_dropped() {
         let head = client.read_until("\r\n\r\n").await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         assert!(head.contains("\r\nconnection: upgrade\r\n"), "{head}");
-        outcome.await.unwrap().unwrap();
-        let mut upgraded = TokioIo::new(bench.app.upgraded().await);
+        must(outcome).await.unwrap().unwrap();
+        let mut upgraded = TokioIo::new(must(bench.app.upgraded()).await);
         bench.server.close();
         bench.enter(Phase::LastLook);
         assert!(is_pending(bench.server.ended()));
@@ -43,7 +43,7 @@ async fn an_upgraded_connection_counts_until_it_is_dropped() {
         assert!(is_pending(bench.server.ended()));
 
         drop(upgraded);
-        bench.server.ended().await;
+        must(bench.server.ended()).await;
     }
 }
 

@@ -1,0 +1,2 @@
+#[handover_macros::main(tls = true)]
+async fn main() {}

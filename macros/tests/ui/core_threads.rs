@@ -1,0 +1,2 @@
+#[handover_macros::main(core_threads = 4)]
+async fn main() {}

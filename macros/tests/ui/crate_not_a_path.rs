@@ -1,0 +1,2 @@
+#[handover_macros::main(crate = "not a path")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[handover_macros::main(drain_timeout = "30")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[handover_macros::main(deadline_exit_code = 256)]
+async fn main() {}

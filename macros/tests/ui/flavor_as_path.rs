@@ -1,0 +1,2 @@
+#[handover_macros::main(current_thread)]
+async fn main() {}

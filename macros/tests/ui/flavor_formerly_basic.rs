@@ -1,0 +1,2 @@
+#[handover_macros::main(flavor = "basic_scheduler")]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[handover_macros::main(flavor = "threaded_scheduler")]
+async fn main() {}

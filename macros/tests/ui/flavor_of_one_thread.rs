@@ -1,0 +1,2 @@
+#[handover_macros::main(flavor = "single_thread")]
+async fn main() {}

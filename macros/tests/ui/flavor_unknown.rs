@@ -1,0 +1,2 @@
+#[handover_macros::main(flavor = "threads")]
+async fn main() {}

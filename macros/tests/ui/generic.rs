@@ -1,0 +1,4 @@
+#[handover_macros::main]
+async fn main<T: Default>() {
+    T::default();
+}

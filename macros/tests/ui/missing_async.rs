@@ -1,0 +1,4 @@
+#[handover_macros::main]
+fn main(cx: ()) {
+    std::future::ready(cx).await;
+}

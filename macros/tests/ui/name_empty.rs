@@ -1,0 +1,2 @@
+#[handover_macros::main(name = "")]
+async fn main() {}

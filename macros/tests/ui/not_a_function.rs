@@ -1,0 +1,4 @@
+#[handover_macros::main]
+struct Service;
+
+fn main() {}

@@ -1,0 +1,2 @@
+#[handover_macros::main]
+async unsafe extern "C" fn main() {}

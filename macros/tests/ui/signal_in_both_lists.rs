@@ -1,0 +1,2 @@
+#[handover_macros::main(handover_signals("SIGHUP"), stop_signals("SIGTERM", "SIGHUP"))]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[handover_macros::main(stop_signals("SIGTERM", "SIGHUP"))]
+async fn main() {}

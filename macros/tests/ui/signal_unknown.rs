@@ -1,0 +1,2 @@
+#[handover_macros::main(handover_signals("SIGHUB"))]
+async fn main() {}

@@ -1,0 +1,2 @@
+#[handover_macros::main(handover_signals = "SIGHUP")]
+async fn main() {}

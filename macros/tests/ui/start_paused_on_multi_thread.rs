@@ -1,0 +1,2 @@
+#[handover_macros::main(start_paused = true)]
+async fn main() {}

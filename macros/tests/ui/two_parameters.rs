@@ -1,0 +1,2 @@
+#[handover_macros::main]
+async fn main(_: (), _: u16) {}

@@ -1,0 +1,2 @@
+#[handover_macros::main(worker_threads = -1)]
+async fn main() {}

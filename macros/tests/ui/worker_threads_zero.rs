@@ -1,0 +1,2 @@
+#[handover_macros::main(worker_threads = 0)]
+async fn main() {}

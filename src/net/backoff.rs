@@ -1,0 +1,83 @@
+//! What to make of a failed `accept(2)`.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::time::{Instant, Sleep};
+
+use crate::socket::Endpoint;
+
+/// What a failure concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Concern {
+    /// One connection that went away, or an error of the network that `accept(2)` passes on: try
+    /// the next.
+    Connection,
+    /// A lack of descriptors or memory: wait, without spinning.
+    Resources,
+    /// The listener itself: the user has to know.
+    Listener,
+}
+
+/// Tells what an error of `accept(2)` concerns.
+pub(crate) fn concern(error: &io::Error) -> Concern {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => Concern::Resources,
+        Some(
+            Errno::ECONNABORTED
+            | Errno::ECONNRESET
+            | Errno::EINTR
+            | Errno::EPERM
+            | Errno::EPROTO
+            | Errno::ENETDOWN
+            | Errno::ENOPROTOOPT
+            | Errno::EHOSTDOWN
+            | Errno::ENONET
+            | Errno::EHOSTUNREACH
+            | Errno::ENETUNREACH,
+        ) => Concern::Connection,
+        _ => Concern::Listener,
+    }
+}
+
+/// The pause after a lack of resources: it doubles up to a second, and says once that it is there
+/// and once that it is over.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    pause: Option<Pin<Box<Sleep>>>,
+    length: Duration,
+}
+
+impl Backoff {
+    /// Starts a pause.
+    pub(crate) fn start(&mut self, endpoint: &Endpoint, error: &io::Error) {
+        if self.length.is_zero() {
+            tracing::warn!(%endpoint, %error, "accepting pauses: this process lacks resources");
+        }
+        self.length = (self.length * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
+        self.pause = Some(Box::pin(tokio::time::sleep_until(
+            Instant::now() + self.length,
+        )));
+    }
+
+    /// Waits until the pause is over.
+    pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Notes that a connection was accepted.
+    pub(crate) fn succeeded(&mut self, endpoint: &Endpoint) {
+        if !self.length.is_zero() {
+            self.length = Duration::ZERO;
+            tracing::info!(%endpoint, "accepting goes on");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The listening side of an endpoint, as a service uses it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream as AsyncStream;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::backoff::{Backoff, Concern, concern};
+use super::conn::{Conn, Stream};
+use super::gate::{Gate, State};
+use super::peer::Peer;
+use crate::lifecycle::token::Token;
+use crate::lifecycle::tracker::{Resting, Tracker};
+use crate::socket::{Endpoint, Io, Socket};
+use crate::sys::watch::watch;
+
+/// The listener of an endpoint: adopted from the predecessor or from systemd, or bound.
+///
+/// It has all the doors through which servers take connections:
+///
+/// - [`accept`](Self::accept), which ends with `None` when this generation accepts no more;
+/// - [`Stream`](futures::Stream), which ends then, too;
+/// - `axum::serve::Listener` (feature `axum`) and [`tokio_util::net::Listener`], which have no word
+///   for an end and wait for ever instead: their servers are stopped by their own graceful
+///   shutdown, or dropped when nothing is left to drain.
+///
+/// Nothing comes out before the commit of this generation, whichever door is used: until
+/// [`ready`](crate::Context::ready) has resolved, connections wait in the kernel's queue, where the
+/// predecessor finds them if this generation fails.
+///
+/// An error that concerns one connection is skipped. A lack of descriptors or memory makes
+/// accepting pause, for 5 ms to 1 s, and is logged once. What else `accept(2)` says is returned.
+///
+/// It is not `Clone`: several tasks that accept from one endpoint would be served no faster, and
+/// an end would have to be told to each.
+pub struct Listener {
+    // Left to the kernel at the end: out of epoll(7) first, then closed.
+    sockets: Vec<AsyncFd<Arc<Socket>>>,
+    /// Where the search for the next connection starts, so that no socket starves another.
+    next: usize,
+    gate: Arc<Gate>,
+    tracker: Arc<Tracker>,
+    backoff: Backoff,
+    endpoint: Endpoint,
+    /// Set once a server waits at the end.
+    resting: Option<Resting>,
+    draining: Token,
+    aborting: Token,
+}
+
+impl Listener {
+    /// Makes a listener of verified sockets. Has to be called on a runtime.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        sockets: Vec<Arc<Socket>>,
+        gate: Arc<Gate>,
+        tracker: Arc<Tracker>,
+        (draining, aborting): (Token, Token),
+    ) -> io::Result<Self> {
+        let sockets = sockets
+            .into_iter()
+            .map(|socket| watch(socket, Interest::READABLE))
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            sockets,
+            next: 0,
+            gate,
+            tracker,
+            backoff: Backoff::default(),
+            endpoint,
+            resting: None,
+            draining,
+            aborting,
+        })
+    }
+
+    /// Accepts a connection; `None` when this generation accepts no more.
+    ///
+    /// # Errors
+    ///
+    /// An error of `accept(2)` that concerns the listener itself.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: no connection is lost if the future is dropped.
+    pub async fn accept(&mut self) -> io::Result<Option<Conn>> {
+        std::future::poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// [`accept`](Self::accept) for those who poll.
+    ///
+    /// # Errors
+    ///
+    /// As for [`accept`](Self::accept).
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Conn>>> {
+        loop {
+            let state = ready!(self.gate.poll_passable(cx));
+            if state == State::Ended || self.sockets.is_empty() {
+                self.sockets.clear();
+                return Poll::Ready(Ok(None));
+            }
+            if state == State::Open {
+                ready!(self.backoff.poll_over(cx));
+            }
+            let error = match self.poll_sockets(cx, state) {
+                Poll::Ready(Ok(conn)) => {
+                    self.backoff.succeeded(&self.endpoint);
+                    return Poll::Ready(Ok(Some(conn)));
+                }
+                Poll::Ready(Err(error)) => error,
+                Poll::Pending if state == State::Emptying => {
+                    self.gate.set(State::Ended);
+                    continue;
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            match concern(&error) {
+                Concern::Connection => tracing::debug!(%error, "a connection went away"),
+                // What is queued at the end cannot wait for resources to come back.
+                Concern::Resources if state == State::Emptying => self.gate.set(State::Ended),
+                Concern::Resources => self.backoff.start(&self.endpoint, &error),
+                Concern::Listener => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// The address and port that the first socket is bound to, with the port that the kernel
+    /// picked.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) for a Unix socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self.sockets.first().map(|socket| socket.get_ref().io()) {
+            Some(Io::Tcp(listener)) => listener.local_addr(),
+            Some(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("endpoint `{}` has no IP address", self.endpoint),
+            )),
+            None => Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                format!("the listener of endpoint `{}` has ended", self.endpoint),
+            )),
+        }
+    }
+
+    /// The addresses and ports of all its sockets; empty for a Unix socket.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.sockets
+            .iter()
+            .filter_map(|socket| match socket.get_ref().io() {
+                Io::Tcp(listener) => listener.local_addr().ok(),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The endpoint, as it was asked for.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The start of this generation's drain; see [`Context::draining`](crate::Context::draining).
+    #[must_use]
+    pub fn draining(&self) -> Token {
+        self.draining.clone()
+    }
+
+    /// The end of this generation's drain; see [`Context::aborting`](crate::Context::aborting).
+    #[must_use]
+    pub fn aborting(&self) -> Token {
+        self.aborting.clone()
+    }
+
+    fn poll_sockets(&mut self, cx: &mut Context<'_>, state: State) -> Poll<io::Result<Conn>> {
+        let count = self.sockets.len();
+        for index in (self.next..self.next + count).map(|index| index % count) {
+            let socket = &self.sockets[index];
+            let accepted = match state {
+                // Readiness may be held back by Tokio's cooperative budget; the end of the queue
+                // is what the kernel says it is.
+                State::Emptying => match accept(socket.get_ref()) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                    other => Poll::Ready(other),
+                },
+                _ => poll_socket(socket, cx),
+            };
+            if let Poll::Ready(accepted) = accepted {
+                self.next = (index + 1) % count;
+                return Poll::Ready(accepted.map(|(stream, peer)| {
+                    let tracked = match &stream {
+                        Stream::Tcp(stream) => self.tracker.track(stream),
+                        Stream::Unix(stream) => self.tracker.track(stream),
+                    };
+                    Conn::new(tracked, stream, peer)
+                }));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The next connection, for a server that has no word for the end of its listener: it waits for
+    /// ever then. The lifecycle is told, so that it need not wait for whoever waits here.
+    fn poll_endless(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Conn, Peer)>> {
+        match ready!(self.poll_accept(cx))? {
+            Some(conn) => {
+                let peer = conn.peer().clone();
+                Poll::Ready(Ok((conn, peer)))
+            }
+            None => {
+                self.resting.get_or_insert_with(|| self.tracker.rest());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn local_peer(&self) -> io::Result<Peer> {
+        match self.sockets.first().map(|socket| socket.get_ref().io()) {
+            Some(Io::Unix(listener)) => listener.local_addr().map(Peer::from),
+            _ => self.local_addr().map(Peer::from),
+        }
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("endpoint", &self.endpoint)
+            .field("gate", &self.gate.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl AsyncStream for Listener {
+    type Item = io::Result<Conn>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_accept(cx).map(Result::transpose)
+    }
+}
+
+impl tokio_util::net::Listener for Listener {
+    type Io = Conn;
+    type Addr = Peer;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Conn, Peer)>> {
+        self.poll_endless(cx)
+    }
+
+    fn local_addr(&self) -> io::Result<Peer> {
+        self.local_peer()
+    }
+}
+
+#[cfg(feature = "axum")]
+impl axum::serve::Listener for Listener {
+    type Io = Conn;
+    type Addr = Peer;
+
+    async fn accept(&mut self) -> (Conn, Peer) {
+        loop {
+            match std::future::poll_fn(|cx| self.poll_endless(cx)).await {
+                Ok(accepted) => return accepted,
+                // axum leaves errors to the listener.
+                Err(error) => self.backoff.start(&self.endpoint, &error),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Peer> {
+        self.local_peer()
+    }
+}
+
+fn poll_socket(
+    socket: &AsyncFd<Arc<Socket>>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<(Stream, Peer)>> {
+    loop {
+        let mut ready = ready!(socket.poll_read_ready(cx))?;
+        match ready.try_io(|socket| accept(socket.get_ref())) {
+            Ok(result) => return Poll::Ready(result),
+            Err(_would_block) => {}
+        }
+    }
+}
+
+/// `accept(2)`; what is accepted inherits the options of the listening socket (`tcp(7)`).
+fn accept(socket: &Socket) -> io::Result<(Stream, Peer)> {
+    match socket.io() {
+        Io::Tcp(listener) => {
+            let (stream, peer) = listener.accept()?;
+            stream.set_nonblocking(true)?;
+            Ok((Stream::Tcp(TcpStream::from_std(stream)?), Peer::Tcp(peer)))
+        }
+        Io::Unix(listener) => {
+            let (stream, peer) = listener.accept()?;
+            stream.set_nonblocking(true)?;
+            Ok((
+                Stream::Unix(UnixStream::from_std(stream)?),
+                Peer::from(peer),
+            ))
+        }
+        // A listener is made of stream sockets only; the store hands out no others for it.
+        _ => Err(io::Error::from(io::ErrorKind::Unsupported)),
+    }
+}

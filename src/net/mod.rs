@@ -1,0 +1,10 @@
+//! Floor 4: listeners and the connections that come out of them.
+//!
+//! It knows gates and counts, not who serves and not which server reads from a connection.
+
+pub(crate) mod backoff;
+pub(crate) mod conn;
+pub(crate) mod datagram;
+pub(crate) mod gate;
+pub(crate) mod listener;
+pub(crate) mod peer;

@@ -1,0 +1,9 @@
+//! The side that takes over.
+
+mod action;
+mod event;
+mod machine;
+
+pub(crate) use action::{Action, NotServing};
+pub(crate) use event::{Event, Timer};
+pub(crate) use machine::Successor;

@@ -1,0 +1,95 @@
+//! The end of a generation, while it lasts.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::input::Input;
+
+/// The drain of this generation.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    pub(crate) since: Instant,
+    pub(crate) deadline: Instant,
+    /// Whether nobody serves after this generation.
+    pub(crate) is_stop: bool,
+    /// Whether every `on_drain` has returned or met its limit.
+    pub(crate) hooks_drained: bool,
+    /// Whether the deadline, or a second stop, has come.
+    pub(crate) aborted: bool,
+    /// Whether main has had its time.
+    pub(crate) drop_main: bool,
+    /// Whether what was cut has had its moment to end by itself.
+    pub(crate) over: bool,
+    /// Whether something was cut.
+    pub(crate) cut: bool,
+    timer: Option<AbortHandle>,
+    queue: UnboundedSender<Input>,
+}
+
+impl Drain {
+    pub(crate) fn new(is_stop: bool, timeout: Duration, queue: UnboundedSender<Input>) -> Self {
+        let since = Instant::now();
+        let mut drain = Self {
+            since,
+            // A timeout without end is one of thirty years.
+            deadline: since + timeout.min(Duration::from_secs(30 * 365 * 86_400)),
+            is_stop,
+            hooks_drained: false,
+            aborted: false,
+            drop_main: false,
+            over: false,
+            cut: false,
+            timer: None,
+            queue,
+        };
+        drain.arm();
+        drain.tick();
+        drain
+    }
+
+    /// Moves the deadline if the new one is earlier.
+    pub(crate) fn shorten(&mut self, deadline: Instant) {
+        if deadline < self.deadline {
+            self.deadline = deadline;
+            self.arm();
+        }
+    }
+
+    /// Asks for an input a second from now.
+    pub(crate) fn tick(&self) {
+        self.later(Instant::now() + Duration::from_secs(1), Input::DrainTick);
+    }
+
+    /// Gives main a moment to end by itself.
+    pub(crate) fn spare_main(&self) {
+        self.later(Instant::now() + ABORT_GRACE, Input::MainOver);
+    }
+
+    /// Gives what was cut a moment to end by itself.
+    pub(crate) fn begin_abort(&mut self) {
+        self.aborted = true;
+        self.later(Instant::now() + ABORT_GRACE, Input::AbortOver);
+    }
+
+    fn arm(&mut self) {
+        let timer = self.later(self.deadline, Input::Deadline);
+        if let Some(before) = self.timer.replace(timer) {
+            before.abort();
+        }
+    }
+
+    fn later(&self, at: Instant, input: Input) -> AbortHandle {
+        let queue = self.queue.clone();
+        let task = tokio::spawn(async move {
+            tokio::time::sleep_until(at).await;
+            queue.send(input).ok();
+        });
+        task.abort_handle()
+    }
+}
+
+/// From the abort until main is dropped: time to close, not time to work.
+const ABORT_GRACE: Duration = Duration::from_secs(1);

@@ -1,0 +1,273 @@
+//! A handover under way, on the incumbent's side: the process of the successor and what belongs to
+//! it.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
+
+use super::input::{FromPeer, Input};
+use super::peer::{Lent, Peer, exit_of, exited};
+use super::program::Resolved;
+use crate::lifecycle::forward::{Tail, forward};
+use crate::lifecycle::token::Token;
+use crate::protocol::incumbent::Timer;
+use crate::sys::channel::Channel;
+use crate::sys::spawn::{Process, Spawn, describe};
+use crate::sys::stdio;
+
+/// The successor that is being started, or that has taken over.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    /// Counts the handovers that this generation has begun.
+    pub(crate) number: u64,
+    /// When it was triggered.
+    pub(crate) since: Instant,
+    successor: Option<Running>,
+    timers: HashMap<Timer, AbortHandle>,
+    queue: UnboundedSender<Input>,
+}
+
+/// A successor that was started.
+#[derive(Debug)]
+struct Running {
+    process: Arc<Mutex<Process>>,
+    peer: Peer,
+    tail: Tail,
+    /// The pipe that is its standard error, for the Offer.
+    pipe: Arc<OwnedFd>,
+    forwarding: Option<JoinHandle<io::Result<()>>>,
+    finish: Token,
+}
+
+/// What starting a program gives.
+#[derive(Debug)]
+pub(crate) struct Started {
+    process: Process,
+    channel: Channel,
+    pipe: OwnedFd,
+}
+
+impl Handover {
+    /// Starts a successor, on a thread that may wait for `execve(2)`.
+    pub(crate) fn start(
+        number: u64,
+        program: io::Result<Resolved>,
+        blocked: SigSet,
+        queue: UnboundedSender<Input>,
+    ) -> Self {
+        let answer = queue.clone();
+        tokio::task::spawn_blocking(move || {
+            let result = program.and_then(|program| spawn(&program, &blocked));
+            answer
+                .send(Input::Spawned {
+                    handover: number,
+                    result,
+                })
+                .ok();
+        });
+        Self {
+            number,
+            since: Instant::now(),
+            successor: None,
+            timers: HashMap::new(),
+            queue,
+        }
+    }
+
+    /// Puts the started program on the runtime: its channel, its death, its standard error.
+    pub(crate) fn run(&mut self, started: Started) -> io::Result<u32> {
+        let Started {
+            process,
+            channel,
+            pipe,
+        } = started;
+        let pid = process.id();
+        let pidfd = process.pidfd().and_then(|fd| fd.try_clone_to_owned().ok());
+        let (handover, queue) = (self.number, self.queue.clone());
+        let tell = move |from| {
+            queue.send(Input::Successor { handover, from }).ok();
+        };
+        let failed = {
+            let tell = tell.clone();
+            move |error| tell(FromPeer::Broken(error))
+        };
+        let peer = Peer::new(channel, failed)?;
+        peer.watch(pidfd, true, tell);
+        let (tail, finish) = (Tail::default(), Token::new());
+        let forwarding = tokio::spawn(forward(pipe.try_clone()?, tail.clone(), finish.clone()));
+        self.successor = Some(Running {
+            process: Arc::new(Mutex::new(process)),
+            peer,
+            tail,
+            pipe: Arc::new(pipe),
+            forwarding: Some(forwarding),
+            finish,
+        });
+        Ok(pid)
+    }
+
+    pub(crate) fn peer(&self) -> Option<&Peer> {
+        self.successor.as_ref().map(|running| &running.peer)
+    }
+
+    /// The pipe that is the successor's standard error.
+    pub(crate) fn pipe(&self) -> Option<Lent> {
+        self.successor
+            .as_ref()
+            .map(|running| Lent::Other(Arc::clone(&running.pipe)))
+    }
+
+    pub(crate) fn start_timer(&mut self, timer: Timer, after: Duration) {
+        let (handover, queue) = (self.number, self.queue.clone());
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            queue.send(Input::Elapsed { handover, timer }).ok();
+        });
+        if let Some(before) = self.timers.insert(timer, task.abort_handle()) {
+            before.abort();
+        }
+    }
+
+    pub(crate) fn stop_timer(&mut self, timer: Timer) {
+        if let Some(task) = self.timers.remove(&timer) {
+            task.abort();
+        }
+    }
+
+    /// Ends the successor with its process group: asks, waits, kills, reaps; then reads what is
+    /// left of its standard error and tells how it ended.
+    pub(crate) fn end(&mut self) {
+        let (handover, queue) = (self.number, self.queue.clone());
+        let Some(running) = &mut self.successor else {
+            queue
+                .send(Input::SuccessorEnded {
+                    handover,
+                    how: "was never started".into(),
+                })
+                .ok();
+            return;
+        };
+        let process = Arc::clone(&running.process);
+        let (forwarding, finish) = (running.forwarding.take(), running.finish.clone());
+        tokio::spawn(async move {
+            let how = end(&process).await;
+            finish.cancel();
+            if let Some(forwarding) = forwarding {
+                report_forwarding(forwarding.await);
+            }
+            queue.send(Input::SuccessorEnded { handover, how }).ok();
+        });
+    }
+
+    /// Kills the successor with its process group.
+    pub(crate) fn kill(&self) {
+        if let Some(running) = &self.successor {
+            signal(&running.process, Signal::SIGKILL);
+        }
+    }
+
+    /// Reaps a successor that has died after it had taken over; it has no group of its own then.
+    pub(crate) fn reap(&self) -> Option<String> {
+        let running = self.successor.as_ref()?;
+        lock(&running.process)
+            .try_reap()
+            .ok()
+            .flatten()
+            .map(describe)
+    }
+
+    /// The last lines of its standard error.
+    pub(crate) fn last_lines(&self) -> Vec<String> {
+        self.successor
+            .as_ref()
+            .map(|running| running.tail.last_lines(LINES))
+            .unwrap_or_default()
+    }
+}
+
+fn spawn(program: &Resolved, blocked: &SigSet) -> io::Result<Started> {
+    let (ours, theirs) = Channel::pair()?;
+    let (pipe, stderr) = stdio::pipe()?;
+    let spawn = Spawn {
+        program: &program.program,
+        arguments: &program.arguments,
+        environment: &program.environment,
+        directory: program.directory.as_deref(),
+        blocked,
+    };
+    let process = spawn.start(theirs, stderr)?;
+    Ok(Started {
+        process,
+        channel: ours,
+        pipe,
+    })
+}
+
+/// The group is signalled while its leader is unreaped, so that its number cannot have been given
+/// to others.
+async fn end(process: &Mutex<Process>) -> String {
+    signal(process, Signal::SIGTERM);
+    if tokio::time::timeout(TERM_GRACE, dead(process))
+        .await
+        .is_err()
+    {
+        tracing::debug!("the successor does not end and is killed");
+        signal(process, Signal::SIGKILL);
+        dead(process).await;
+    }
+    signal(process, Signal::SIGKILL);
+    match lock(process).reap() {
+        Ok(status) => describe(status),
+        Err(error) => format!("ended, and its status is unknown: {error}"),
+    }
+}
+
+/// Waits until the process has died.
+async fn dead(process: &Mutex<Process>) {
+    let pidfd = lock(process)
+        .pidfd()
+        .and_then(|fd| fd.as_fd().try_clone_to_owned().ok());
+    if let Some(pidfd) = pidfd.and_then(|pidfd| exit_of(pidfd).ok()) {
+        return exited(&pidfd).await;
+    }
+    // Where pidfds are forbidden: every end of a child is announced by a signal.
+    let mut children = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()).ok();
+    loop {
+        let reaped = lock(process).try_reap();
+        if !matches!(reaped, Ok(None)) {
+            return;
+        }
+        match &mut children {
+            Some(children) => children.recv().await,
+            None => return,
+        };
+    }
+}
+
+fn signal(process: &Mutex<Process>, signal: Signal) {
+    if let Err(error) = lock(process).signal(signal) {
+        tracing::debug!(%signal, %error, "the successor's group cannot be signalled");
+    }
+}
+
+fn lock(process: &Mutex<Process>) -> MutexGuard<'_, Process> {
+    process.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn report_forwarding(result: Result<io::Result<()>, tokio::task::JoinError>) {
+    if let Ok(Err(error)) = result {
+        tracing::warn!(%error, "the standard error of the successor cannot be forwarded");
+    }
+}
+
+/// How long a successor that has to end may take to do so by itself.
+const TERM_GRACE: Duration = Duration::from_secs(2);
+/// How many lines of its standard error an operator is told.
+const LINES: usize = 20;

@@ -1,0 +1,89 @@
+//! What reaches the lifecycle task: everything, through one queue.
+
+use std::io;
+
+use nix::sys::signal::Signal;
+use tokio::sync::oneshot;
+
+use super::handover::Started;
+use crate::context::Successor;
+use crate::error::Error;
+use crate::protocol::incumbent::Timer;
+use crate::sys::channel::Record;
+
+/// The answer to a trigger that came from inside the program.
+pub(crate) type Reply = oneshot::Sender<Result<Successor, Error>>;
+
+/// Something that happened. Inputs that concern one successor carry the number of its handover, so
+/// that what comes late from an earlier one is recognised.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A signal that is a trigger.
+    Signal(Signal),
+    /// A handover is asked for.
+    Trigger { asker: u64, reply: Option<Reply> },
+    /// The future that asked no longer waits.
+    AskerGone { asker: u64 },
+    /// A stop is asked for by the program.
+    Stop,
+    /// `ready()` was called, and every `on_ready` has passed.
+    Ready,
+    /// `ready()` was called, and an `on_ready` has failed.
+    NotReady,
+    /// Main has ended.
+    MainEnded(MainEnd),
+    /// An endpoint was opened.
+    Opened { key: String },
+    /// From the predecessor.
+    Predecessor(FromPeer),
+    /// An older generation has ended.
+    OlderGone { generation: u32 },
+    /// The successor's program was started, or not.
+    Spawned {
+        handover: u64,
+        result: io::Result<Started>,
+    },
+    /// From the successor.
+    Successor { handover: u64, from: FromPeer },
+    /// The successor that had to end has been reaped.
+    SuccessorEnded { handover: u64, how: String },
+    /// A limit of the handover has run out.
+    Elapsed { handover: u64, timer: Timer },
+    /// The probation is over.
+    ProbationOver,
+    /// Every `on_drain` has returned or met its limit.
+    HooksDrained,
+    /// The last connection or task has gone, or a server waits at the end of its listener.
+    Quiet,
+    /// The deadline of the drain has come.
+    Deadline,
+    /// A main that was told of a failure has had its moment to end by itself.
+    MainOver,
+    /// What was cut at the deadline has had its moment to end by itself.
+    AbortOver,
+    /// A second of the drain has passed.
+    DrainTick,
+    /// The service has had ample time to call `ready()`.
+    ReadyOverdue,
+}
+
+/// What comes from a neighbouring generation, in order: records, then its end.
+#[derive(Debug)]
+pub(crate) enum FromPeer {
+    Record(Record),
+    /// What came cannot be read.
+    Broken(io::Error),
+    /// The process has died, or has closed its end.
+    Gone(String),
+}
+
+/// How main ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MainEnd {
+    /// It returned.
+    Returned { success: bool },
+    /// It panicked.
+    Panicked(String),
+    /// It was dropped.
+    Dropped,
+}

@@ -1,0 +1,74 @@
+//! The generations before this one that still drain.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::input::Input;
+use super::peer::{exit_of, exited};
+use crate::protocol::{Older, ToIncumbent, encode};
+use crate::sys::channel::Channel;
+use crate::sys::{pidfd, process};
+
+/// An old generation, with the means to ask, shorten and end it.
+///
+/// Every younger generation that lives has these means, so that the newest has them although the
+/// middle ones have gone.
+#[derive(Debug)]
+pub(crate) struct Old {
+    pub(crate) generation: u32,
+    pub(crate) pid: u32,
+    /// When it is killed if it has not ended, as a time since boot.
+    pub(crate) deadline: Duration,
+    pub(crate) channel: Arc<OwnedFd>,
+    pub(crate) pidfd: Option<Arc<OwnedFd>>,
+}
+
+impl Old {
+    /// What the Offer says of it.
+    pub(crate) fn describe(&self) -> Older {
+        Older {
+            generation: self.generation,
+            pid: self.pid.cast_signed(),
+            deadline_ms: Some(u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// Tells when it has ended, and kills it at its deadline.
+    pub(crate) fn watch(&self, queue: UnboundedSender<Input>) {
+        let (generation, pid, deadline) = (self.generation, self.pid, self.deadline);
+        let Some(watched) = self.pidfd.as_ref().and_then(|fd| fd.try_clone().ok()) else {
+            return;
+        };
+        tokio::spawn(async move {
+            let Ok(watched) = exit_of(watched) else {
+                return;
+            };
+            let left = deadline.saturating_sub(process::uptime());
+            if tokio::time::timeout(left, exited(&watched)).await.is_err() {
+                tracing::warn!(
+                    generation,
+                    pid,
+                    "an old generation has not ended by its deadline and is killed"
+                );
+                if let Err(error) = pidfd::signal(&watched, Signal::SIGKILL) {
+                    tracing::error!(generation, pid, %error, "it cannot be killed");
+                }
+                exited(&watched).await;
+            }
+            queue.send(Input::OlderGone { generation }).ok();
+        });
+    }
+
+    /// Asks it to end by an earlier deadline.
+    pub(crate) fn shorten(&mut self, deadline: Duration, grace: Duration) -> io::Result<()> {
+        let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        let record = encode(&ToIncumbent::Shorten { deadline_ms }).map_err(io::Error::other)?;
+        self.deadline = self.deadline.min(deadline + grace);
+        Channel::from(self.channel.as_fd().try_clone_to_owned()?).send(&record, &[])
+    }
+}

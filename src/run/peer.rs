@@ -1,0 +1,166 @@
+//! A neighbouring generation at the other end of a channel.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+use super::input::FromPeer;
+use crate::lifecycle::link::Link;
+use crate::protocol::MAX_RECORD;
+use crate::socket::Socket;
+use crate::sys::channel::Channel;
+use crate::sys::watch::watch;
+
+/// The channel to a neighbour: a queue in front of it keeps the order of what is sent.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    link: Arc<Link>,
+    outbox: mpsc::UnboundedSender<Outgoing>,
+}
+
+/// A record that waits to be sent.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) record: Vec<u8>,
+    pub(crate) descriptors: Vec<Lent>,
+}
+
+/// Something whose descriptors ride along with a record.
+#[derive(Debug, Clone)]
+pub(crate) enum Lent {
+    Socket(Arc<Socket>),
+    Other(Arc<OwnedFd>),
+}
+
+impl Peer {
+    /// Puts a channel on the runtime. `failed` is called when something cannot be sent.
+    pub(crate) fn new(
+        channel: Channel,
+        failed: impl Fn(io::Error) + Send + 'static,
+    ) -> io::Result<Self> {
+        let link = Arc::new(Link::new(channel)?);
+        let (outbox, mut queue) = mpsc::unbounded_channel::<Outgoing>();
+        let sender = Arc::clone(&link);
+        tokio::spawn(async move {
+            while let Some(outgoing) = queue.recv().await {
+                let descriptors: Vec<BorrowedFd<'_>> = outgoing
+                    .descriptors
+                    .iter()
+                    .flat_map(Lent::descriptors)
+                    .collect();
+                if let Err(error) = sender.send(&outgoing.record, &descriptors).await {
+                    failed(error);
+                }
+            }
+        });
+        Ok(Self { link, outbox })
+    }
+
+    /// Queues a record. A neighbour that has gone is noticed by its watch, not here.
+    pub(crate) fn send(&self, record: Vec<u8>, descriptors: Vec<Lent>) {
+        self.outbox
+            .send(Outgoing {
+                record,
+                descriptors,
+            })
+            .ok();
+    }
+
+    /// Notes that the neighbour has taken descriptors.
+    pub(crate) fn taken(&self) {
+        self.link.taken();
+    }
+
+    /// The channel, to be lent to a later generation.
+    pub(crate) fn channel(&self) -> &Channel {
+        self.link.channel()
+    }
+
+    /// Reads what the neighbour says until its end, and tells its death after everything that it
+    /// said before.
+    ///
+    /// Death is the word of the pidfd, because the end of the stream may be held open by a process
+    /// that has inherited it; without a pidfd the end of the stream is its death, and with
+    /// `closing_is_gone` in any case.
+    pub(crate) fn watch(
+        &self,
+        pidfd: Option<OwnedFd>,
+        closing_is_gone: bool,
+        tell: impl Fn(FromPeer) + Send + Sync + 'static,
+    ) {
+        let link = Arc::clone(&self.link);
+        tokio::spawn(async move {
+            let Some(pidfd) = pidfd.and_then(|fd| exit_of(fd).ok()) else {
+                read(&link, &tell).await;
+                tell(FromPeer::Gone("closed its channel".to_owned()));
+                return;
+            };
+            tokio::select! {
+                biased;
+                () = read(&link, &tell) => {
+                    if closing_is_gone && !has_exited(&pidfd) {
+                        tell(FromPeer::Gone("closed its channel".to_owned()));
+                    }
+                    exited(&pidfd).await;
+                    tell(FromPeer::Gone("died".to_owned()));
+                }
+                () = exited(&pidfd) => {
+                    // What it said before stands in the buffer still.
+                    while let Ok(Some(record)) = link.channel().receive_now(MAX_RECORD) {
+                        tell(FromPeer::Record(record));
+                    }
+                    tell(FromPeer::Gone("died".to_owned()));
+                    // A later generation may hold the same end, and speak through it.
+                    read(&link, &tell).await;
+                }
+            }
+        });
+    }
+}
+
+impl Lent {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Socket(socket) => socket.descriptors().collect(),
+            Self::Other(fd) => vec![fd.as_fd()],
+        }
+    }
+}
+
+/// Reads until the end of the stream.
+async fn read(link: &Link, tell: &(impl Fn(FromPeer) + Send + Sync)) {
+    loop {
+        match link.receive().await {
+            Ok(Some(record)) => tell(FromPeer::Record(record)),
+            Ok(None) => return,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return,
+            Err(error) => return tell(FromPeer::Broken(error)),
+        }
+    }
+}
+
+/// A pidfd on the runtime.
+pub(crate) fn exit_of(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watch(pidfd, Interest::READABLE)
+}
+
+/// Waits until the process behind a pidfd has ended.
+///
+/// # Cancel safety
+///
+/// This function is cancel safe: a pidfd stays readable.
+pub(crate) async fn exited(pidfd: &AsyncFd<OwnedFd>) {
+    if let Err(error) = pidfd.readable().await {
+        tracing::debug!(%error, "a process cannot be watched: the runtime ends");
+        std::future::pending::<()>().await;
+    }
+}
+
+fn has_exited(pidfd: &AsyncFd<OwnedFd>) -> bool {
+    use futures::FutureExt;
+    exited(pidfd).now_or_never().is_some()
+}

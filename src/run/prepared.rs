@@ -1,0 +1,321 @@
+//! From what was inherited to a running generation.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::process::{ExitCode, Termination};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use nix::sys::signal::{SigSet, Signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, mpsc};
+
+use super::engine::{End, Engine, Origin};
+use super::input::{Input, MainEnd};
+use super::shared::Shared;
+use super::start::Inheritance;
+use crate::builder::Options;
+use crate::context::{Context, Predecessor};
+use crate::error::Error;
+use crate::lifecycle::component::panic_message;
+use crate::lifecycle::task::Tasks;
+use crate::lifecycle::token::Token;
+use crate::lifecycle::tracker::Tracker;
+use crate::net::gate::State;
+use crate::socket::{Store, identify};
+use crate::sys::inherited::{Inherited, Start};
+use crate::sys::signals::{self, Handlers};
+use crate::sys::watch::watch;
+
+/// A service that has taken over what its process inherited, and has not started yet; see
+/// [`Builder::prepare`](crate::Builder::prepare).
+#[must_use = "the predecessor waits until it is run or dropped"]
+pub struct Prepared {
+    options: Options,
+    start: Start,
+    store: Store,
+    inheritance: Option<Inheritance>,
+    handlers: Handlers,
+    /// The mask of the service's threads.
+    mask: SigSet,
+}
+
+impl Prepared {
+    pub(crate) fn new(options: Options) -> Result<Self, Error> {
+        let Inherited {
+            channel,
+            activated,
+            start,
+        } = Inherited::take()
+            .map_err(|error| Error::io("could not take what was inherited", error))?;
+        let ignored = signals::ignored();
+        let triggers: SigSet = triggers(&options)
+            .filter(|&t| !ignored.contains(t))
+            .collect();
+        let handlers = Handlers::install(&triggers)
+            .map_err(|error| Error::io("could not install signal handlers", error))?;
+
+        let store = Store::new();
+        for (descriptor, name) in activated {
+            store.insert_inherited(identify(name, descriptor)?);
+        }
+        let inherited_mask =
+            signals::blocked().map_err(|error| Error::io("could not read the mask", error))?;
+        let (mut inheritance, mut mask) = (None, inherited_mask);
+        if let Some(channel) = channel {
+            let received = Inheritance::receive(channel, &store)?;
+            mask = match &received.offer {
+                Some(offered) => offered.mask(),
+                None => Signal::iterator()
+                    .filter(|&signal| inherited_mask.contains(signal) && !triggers.contains(signal))
+                    .collect(),
+            };
+            signals::set_blocked(&mask)
+                .map_err(|error| Error::io("could not restore the mask", error))?;
+            inheritance = Some(received);
+        }
+        Ok(Self {
+            options,
+            start,
+            store,
+            inheritance,
+            handlers,
+            mask,
+        })
+    }
+
+    /// Runs the service on the current runtime, until it has drained.
+    ///
+    /// Where this future is not alone on its runtime, ending what else runs there is up to the
+    /// program; see [`Builder::run`](crate::Builder::run) for the exit codes.
+    ///
+    /// # Panics
+    ///
+    /// When `main` panics, after what is left has been drained; and when it is not called on a
+    /// Tokio runtime with I/O and time enabled.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future ends the service without a drain.
+    pub async fn run<M, F>(self, main: M) -> ExitCode
+    where
+        M: FnOnce(Context) -> F,
+        F: Future<Output: Termination>,
+    {
+        let deadline_exit_code = self.options.deadline_exit_code;
+        let (queue, inputs) = mpsc::unbounded_channel();
+        let end_main = Token::new();
+        let (shared, engine, handlers) = match self.assemble(queue, end_main.clone()) {
+            Ok(parts) => parts,
+            Err(error) => return Err::<(), _>(error).report(),
+        };
+        let engine = tokio::spawn(engine.run(inputs));
+
+        let context = Context::new(Arc::clone(&shared));
+        let main = AssertUnwindSafe(async move { main(context).await.report() }).catch_unwind();
+        let mut main = Box::pin(main);
+        let watch_over = watch_over(engine, &shared, &handlers, &end_main);
+        let mut watch_over = std::pin::pin!(watch_over.fuse());
+        let mut early = None;
+        let ended = loop {
+            tokio::select! {
+                biased;
+                ended = &mut main => break Some(ended),
+                () = end_main.cancelled() => break None,
+                end = &mut watch_over, if early.is_none() => early = Some(end),
+            }
+        };
+        drop(main);
+        let (how, mut outcome) = match ended {
+            Some(Ok(code)) => (
+                MainEnd::Returned {
+                    success: code == ExitCode::SUCCESS,
+                },
+                Outcome::Returned(code),
+            ),
+            Some(Err(panic)) => (
+                MainEnd::Panicked(panic_message(&*panic)),
+                Outcome::Panicked(panic),
+            ),
+            None => (MainEnd::Dropped, Outcome::Dropped),
+        };
+        shared.send(Input::MainEnded(how));
+        // A lifecycle task that has failed leaves nothing to wait for once main has ended.
+        let end = match early {
+            Some(end) => end,
+            None if shared.queue.is_closed() => End {
+                cut: false,
+                failed: true,
+            },
+            None => watch_over.await,
+        };
+        if end.cut && deadline_exit_code != 0 && !matches!(outcome, Outcome::Panicked(_)) {
+            outcome = Outcome::Returned(ExitCode::from(deadline_exit_code));
+        }
+        match outcome {
+            Outcome::Returned(code) => code,
+            Outcome::Dropped if end.failed => ExitCode::FAILURE,
+            Outcome::Dropped => ExitCode::SUCCESS,
+            Outcome::Panicked(panic) => resume_unwind(panic),
+        }
+    }
+
+    fn assemble(
+        self,
+        queue: mpsc::UnboundedSender<Input>,
+        end_main: Token,
+    ) -> Result<(Arc<Shared>, Engine, Arc<Watched>), Error> {
+        let explain = |error| Error::io("could not watch what was inherited", error);
+        let quiet = Arc::new(Notify::new());
+        let tracker = Arc::new(Tracker::new(Arc::clone(&quiet)));
+        let tasks = Arc::new(Tasks::new(Arc::clone(&quiet)));
+        let offer = self
+            .inheritance
+            .as_ref()
+            .and_then(|inheritance| inheritance.offer.as_ref());
+        let predecessor = offer.map(|offered| Predecessor {
+            pid: offered.offer.pid.cast_unsigned(),
+            generation: offered.offer.generation.saturating_sub(1),
+            released: Token::new(),
+            exited: Token::new(),
+        });
+        let generation = offer.map_or(1, |offered| offered.offer.generation);
+        let blocked = triggers(&self.options).chain(DEFAULT_TRIGGERS).collect();
+        let origin = Origin {
+            start: self.start,
+            mask: self.mask,
+            blocked,
+        };
+        let shared = Arc::new(Shared::new(
+            self.options,
+            generation,
+            predecessor,
+            self.store,
+            queue,
+            (tracker, tasks),
+        ));
+        let handlers = Arc::new(Watched::new(self.handlers).map_err(explain)?);
+        let engine = Engine::new(
+            Arc::clone(&shared),
+            self.inheritance,
+            origin,
+            end_main,
+            quiet,
+        )
+        .map_err(explain)?;
+        tokio::spawn(tell_signals(Arc::clone(&handlers), Arc::clone(&shared)));
+        Ok((shared, engine, handlers))
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared")
+            .field("is_successor", &self.inheritance.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What becomes the exit code.
+enum Outcome {
+    Returned(ExitCode),
+    Dropped,
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// The signal handlers on the runtime.
+#[derive(Debug)]
+struct Watched {
+    handlers: Handlers,
+    wake: AsyncFd<UnixStream>,
+}
+
+impl Watched {
+    fn new(handlers: Handlers) -> io::Result<Self> {
+        let wake = watch(handlers.wake()?, Interest::READABLE)?;
+        Ok(Self { handlers, wake })
+    }
+
+    /// The next signals.
+    async fn next(&self) -> io::Result<Vec<Signal>> {
+        self.wake
+            .async_io(Interest::READABLE, |_| match self.handlers.take() {
+                signals if signals.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+                signals => Ok(signals),
+            })
+            .await
+    }
+}
+
+async fn tell_signals(handlers: Arc<Watched>, shared: Arc<Shared>) {
+    while !shared.queue.is_closed() {
+        tokio::select! {
+            signals = handlers.next() => match signals {
+                Ok(signals) => signals.into_iter().for_each(|s| shared.send(Input::Signal(s))),
+                Err(error) => return tracing::error!(%error, "signals cannot be received"),
+            },
+            () = shared.queue.closed() => {}
+        }
+    }
+}
+
+/// Waits for the lifecycle task, and does the least that a service has to do if that one dies of an
+/// error of its own: it goes on serving and obeys the stop signals.
+async fn watch_over(
+    engine: tokio::task::JoinHandle<End>,
+    shared: &Shared,
+    handlers: &Watched,
+    end_main: &Token,
+) -> End {
+    let error = match engine.await {
+        Ok(end) => return end,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => panic_message(&*panic),
+            Err(error) => error.to_string(),
+        },
+    };
+    tracing::error!(
+        error,
+        "the lifecycle task has failed: this process obeys stop signals only"
+    );
+    shared.resolve(Err("the lifecycle task has failed".to_owned()));
+    let is_stop = |signal: &Signal| {
+        shared
+            .options
+            .stop_signals
+            .iter()
+            .any(|stop| stop.to_nix() == *signal)
+    };
+    while !matches!(handlers.next().await, Ok(signals) if signals.iter().any(is_stop)) {}
+    shared.set_gates(State::Emptying);
+    shared.draining.cancel();
+    tokio::time::sleep(shared.options.stop_timeout()).await;
+    shared.aborting.cancel();
+    shared.tracker.abort();
+    end_main.cancel();
+    End {
+        cut: true,
+        failed: true,
+    }
+}
+
+fn triggers(options: &Options) -> impl Iterator<Item = Signal> + '_ {
+    options
+        .handover_signals
+        .iter()
+        .chain(&options.stop_signals)
+        .map(|&signal| signal.to_nix())
+}
+
+/// What another version of the program may have handlers for.
+const DEFAULT_TRIGGERS: [Signal; 4] = [
+    Signal::SIGHUP,
+    Signal::SIGUSR2,
+    Signal::SIGTERM,
+    Signal::SIGINT,
+];

@@ -1,0 +1,262 @@
+//! What the lifecycle task, the context and the listeners share.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+
+use super::input::Input;
+use crate::builder::Options;
+use crate::context::Predecessor;
+use crate::error::Error;
+use crate::lifecycle::component::Components;
+use crate::lifecycle::phase::Phase;
+use crate::lifecycle::task::Tasks;
+use crate::lifecycle::token::Token;
+use crate::lifecycle::tracker::Tracker;
+use crate::net::datagram::{Datagrams, UdpSocket, UnixDatagram};
+use crate::net::gate::{Gate, State};
+use crate::net::listener::Listener;
+use crate::protocol::Failed;
+use crate::socket::{Claimed, Endpoint, Kind, Store};
+
+/// The state of one generation that more than one task looks at.
+///
+/// Only the lifecycle task cancels the tokens, changes the phase and moves the gates; everybody
+/// else tells it what happened, through [`send`](Self::send).
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) generation: u32,
+    pub(crate) predecessor: Option<Predecessor>,
+    pub(crate) store: Store,
+    pub(crate) tracker: Arc<Tracker>,
+    pub(crate) tasks: Arc<Tasks>,
+    pub(crate) components: Components,
+    pub(crate) draining: Token,
+    pub(crate) aborting: Token,
+    /// Whether somebody has run the `on_ready` hooks; locked while they run.
+    pub(crate) ready_called: tokio::sync::Mutex<bool>,
+    pub(crate) queue: mpsc::UnboundedSender<Input>,
+    phase: watch::Sender<Phase>,
+    /// The answer of `ready()`, once there is one.
+    resolved: watch::Sender<Option<Result<(), String>>>,
+    gates: Mutex<Gates>,
+    /// The last error of the initialisation that this library saw.
+    noted: Mutex<Option<Failed>>,
+    askers: AtomicU64,
+}
+
+/// The gates of all open endpoints, by key.
+#[derive(Debug)]
+struct Gates {
+    /// What an endpoint that is opened now begins with.
+    initial: State,
+    endpoints: HashMap<String, (Kind, Arc<Gate>)>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        options: Options,
+        generation: u32,
+        predecessor: Option<Predecessor>,
+        store: Store,
+        queue: mpsc::UnboundedSender<Input>,
+        (tracker, tasks): (Arc<Tracker>, Arc<Tasks>),
+    ) -> Self {
+        Self {
+            options,
+            generation,
+            predecessor,
+            store,
+            tracker,
+            tasks,
+            components: Components::default(),
+            draining: Token::new(),
+            aborting: Token::new(),
+            ready_called: tokio::sync::Mutex::new(false),
+            queue,
+            phase: watch::Sender::new(Phase::Initialising),
+            resolved: watch::Sender::new(None),
+            gates: Mutex::new(Gates {
+                initial: State::Shut,
+                endpoints: HashMap::new(),
+            }),
+            noted: Mutex::new(None),
+            askers: AtomicU64::new(1),
+        }
+    }
+
+    /// Tells the lifecycle task. One that has ended has nothing left to be told.
+    pub(crate) fn send(&self, input: Input) {
+        self.queue.send(input).ok();
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    /// Answers `ready()`; the first answer counts.
+    pub(crate) fn resolve(&self, answer: Result<(), String>) {
+        self.resolved.send_if_modified(|resolved| {
+            let first = resolved.is_none();
+            resolved.get_or_insert(answer);
+            first
+        });
+    }
+
+    /// Waits for the answer of `ready()`.
+    pub(crate) async fn resolved(&self) -> Result<(), String> {
+        let mut resolved = self.resolved.subscribe();
+        match resolved.wait_for(Option::is_some).await {
+            Ok(answer) => answer.clone().unwrap_or(Ok(())),
+            Err(_) => Err("the lifecycle task has ended".to_owned()),
+        }
+    }
+
+    pub(crate) fn next_asker(&self) -> u64 {
+        self.askers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Remembers a failure of the initialisation.
+    pub(crate) fn note(&self, failed: Failed) {
+        *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
+    }
+
+    pub(crate) fn take_noted(&self) -> Option<Failed> {
+        self.noted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    pub(crate) async fn open_stream(&self, endpoint: Endpoint) -> Result<Listener, Error> {
+        let (claimed, gate) = self.open(&endpoint, Kind::STREAMS).await?;
+        Listener::new(
+            endpoint.clone(),
+            claimed.sockets,
+            gate,
+            Arc::clone(&self.tracker),
+            (self.draining.clone(), self.aborting.clone()),
+        )
+        .map_err(|error| Error::io(format!("could not watch endpoint `{endpoint}`"), error))
+    }
+
+    pub(crate) async fn open_udp(&self, endpoint: Endpoint) -> Result<UdpSocket, Error> {
+        self.open_datagrams(endpoint.datagram(), Kind::Udp)
+            .await
+            .map(UdpSocket::new)
+    }
+
+    pub(crate) async fn open_unix_datagram(
+        &self,
+        endpoint: Endpoint,
+    ) -> Result<UnixDatagram, Error> {
+        self.open_datagrams(endpoint.datagram(), Kind::UnixDatagram)
+            .await
+            .map(UnixDatagram::new)
+    }
+
+    async fn open_datagrams(&self, endpoint: Endpoint, kind: Kind) -> Result<Datagrams, Error> {
+        let (claimed, gate) = self.open(&endpoint, &[kind]).await?;
+        Datagrams::new(endpoint.clone(), claimed.sockets, gate)
+            .map_err(|error| Error::io(format!("could not watch endpoint `{endpoint}`"), error))
+    }
+
+    async fn open(
+        &self,
+        endpoint: &Endpoint,
+        kinds: &[Kind],
+    ) -> Result<(Claimed, Arc<Gate>), Error> {
+        let claimed = self.store.open(endpoint, kinds).await?;
+        for warning in &claimed.warnings {
+            tracing::warn!(%endpoint, "{warning}");
+        }
+        for socket in &claimed.sockets {
+            tracing::debug!(
+                %endpoint,
+                address = %socket.address(),
+                adopted = claimed.adopted,
+                "endpoint opened"
+            );
+        }
+        let kind = claimed
+            .sockets
+            .first()
+            .map_or(Kind::Tcp, |socket| socket.kind());
+        let gate = {
+            let mut gates = self.gates();
+            let gate = Arc::new(Gate::new(gates.initial));
+            gates
+                .endpoints
+                .insert(claimed.key.clone(), (kind, Arc::clone(&gate)));
+            gate
+        };
+        self.send(Input::Opened {
+            key: claimed.key.clone(),
+        });
+        Ok((claimed, gate))
+    }
+
+    /// See [`Context::take`](crate::Context::take).
+    pub(crate) fn take(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
+        let explain = |error| Error::io(format!("could not take descriptor `{name}`"), error);
+        let Some(descriptor) = self.store.take(name).map_err(explain)? else {
+            return Ok(None);
+        };
+        let copy = descriptor.try_clone().map_err(explain);
+        self.store.lend(name, descriptor).map_err(explain)?;
+        copy.map(Some)
+    }
+
+    /// See [`Context::lend`](crate::Context::lend).
+    pub(crate) fn lend(&self, name: &str, descriptor: OwnedFd) -> Result<(), Error> {
+        self.store
+            .lend(name, descriptor)
+            .map_err(|error| Error::io(format!("could not lend descriptor `{name}`"), error))
+    }
+
+    /// Moves every gate, and those of endpoints to come.
+    pub(crate) fn set_gates(&self, state: State) {
+        let mut gates = self.gates();
+        gates.initial = state;
+        for (_, gate) in gates.endpoints.values() {
+            gate.set(state);
+        }
+    }
+
+    /// Moves the gates of some endpoints.
+    pub(crate) fn set_gates_of(&self, keys: &[String], datagrams_only: bool, state: State) {
+        let gates = self.gates();
+        for (kind, gate) in keys.iter().filter_map(|key| gates.endpoints.get(key)) {
+            if !datagrams_only || !kind.is_stream() {
+                gate.set(state);
+            }
+        }
+    }
+
+    /// The endpoints whose listener is polled in vain, because this generation is not ready.
+    pub(crate) fn waiting(&self) -> Vec<String> {
+        let gates = self.gates();
+        let waiting = gates
+            .endpoints
+            .iter()
+            .filter(|(_, (_, gate))| gate.is_awaited());
+        waiting.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// How many endpoints are open.
+    pub(crate) fn endpoints(&self) -> usize {
+        self.gates().endpoints.len()
+    }
+
+    fn gates(&self) -> MutexGuard<'_, Gates> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,52 @@
+//! Where a descriptor number becomes an owned descriptor.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+
+/// Takes ownership of a descriptor that the kernel has just given to this process, or that its
+/// starter left open for it, and sets `FD_CLOEXEC` on it.
+///
+/// This is the only door through which an integer becomes a descriptor. Its callers are
+/// `recvmsg(2)` with `SCM_RIGHTS`, `pidfd_open(2)`, and the range of `LISTEN_FDS`, each of which
+/// hands every number over once.
+pub(super) fn own(raw: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the number is open and nobody else in this process owns it, by the contract above.
+    // If that were false, dropping the result would close a descriptor under its real owner.
+    let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+    set_cloexec(&fd)?;
+    Ok(fd)
+}
+
+/// Sets `FD_CLOEXEC`, so that no child of the service inherits the descriptor.
+pub(crate) fn set_cloexec(fd: &impl AsFd) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(())
+}
+
+/// Sets or clears `O_NONBLOCK` on the open file description.
+pub(crate) fn set_nonblocking(fd: &impl AsFd, nonblocking: bool) -> io::Result<()> {
+    let mut flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    flags.set(OFlag::O_NONBLOCK, nonblocking);
+    fcntl(fd, FcntlArg::F_SETFL(flags))?;
+    Ok(())
+}
+
+/// Whether the number names an open descriptor.
+pub(super) fn is_open(raw: RawFd) -> bool {
+    std::path::Path::new(&format!("/proc/self/fd/{raw}"))
+        .symlink_metadata()
+        .is_ok()
+}
+
+/// Device and inode of a descriptor, the two numbers by which `fstat(2)` tells files apart.
+pub(crate) fn identity(fd: &impl AsFd) -> io::Result<(u64, u64)> {
+    let stat = nix::sys::stat::fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// The number of a descriptor, for messages.
+pub(crate) fn number(fd: &impl AsFd) -> RawFd {
+    fd.as_fd().as_raw_fd()
+}

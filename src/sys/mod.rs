@@ -1,0 +1,15 @@
+//! Floor 0: the kernel.
+//!
+//! Descriptors come in and go out as [`OwnedFd`](std::os::fd::OwnedFd) and
+//! [`BorrowedFd`](std::os::fd::BorrowedFd); every `unsafe` block of the project is in this folder.
+//! Nothing here knows names, policies or Tokio tasks.
+
+pub(crate) mod channel;
+pub(crate) mod fd;
+pub(crate) mod inherited;
+pub(crate) mod pidfd;
+pub(crate) mod process;
+pub(crate) mod signals;
+pub(crate) mod spawn;
+pub(crate) mod stdio;
+pub(crate) mod watch;

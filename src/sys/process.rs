@@ -1,0 +1,51 @@
+//! This process among others: its group, its terminal, its clock.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{Pid, getpgrp, setpgid};
+
+/// The group that this process belongs to.
+pub(crate) fn group() -> i32 {
+    getpgrp().as_raw()
+}
+
+/// Moves this process into a group of its session.
+///
+/// # Errors
+///
+/// `EPERM` where the group no longer exists or is of another session (`setpgid(2)`).
+pub(crate) fn join_group(group: i32) -> io::Result<()> {
+    Ok(setpgid(Pid::from_raw(0), Pid::from_raw(group))?)
+}
+
+/// Sends a signal to every process of a group; a group that is gone is no error.
+pub(crate) fn signal_group(group: u32, signal: Signal) -> io::Result<()> {
+    let group = i32::try_from(group).map_err(io::Error::other)?;
+    match killpg(Pid::from_raw(group), signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether this process can reach a controlling terminal.
+///
+/// `/dev/tty` answers `ENXIO` without one and `EIO` after a hang-up (`tty(4)`).
+pub(crate) fn has_terminal() -> bool {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK)
+        .open("/dev/tty")
+        .is_ok()
+}
+
+/// The time since boot, which all generations share (`CLOCK_MONOTONIC`).
+pub(crate) fn uptime() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
