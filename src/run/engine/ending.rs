@@ -174,7 +174,8 @@ impl Engine {
             self.end_main.cancel();
         }
         // A successor that starts or is being ended must not be left behind.
-        main_ended && (quiet || drain.over) && !self.spawning && !self.ending
+        let may_exit = drain.is_stop || self.incumbent.may_exit();
+        main_ended && (quiet && may_exit || drain.over) && !self.spawning && !self.ending
     }
 
     pub(super) fn finish(mut self) -> End {
@@ -188,6 +189,7 @@ impl Engine {
         tracing::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
+            accepted = self.shared.tracker.accepted(),
             elapsed_ms = drain.map(|drain| drain.since.elapsed().as_millis()),
             "ended"
         );
