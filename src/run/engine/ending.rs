@@ -211,6 +211,7 @@ impl Engine {
         tracing::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
+            accepted = self.shared.tracker.accepted(),
             elapsed_ms = drain.map(|drain| drain.since.elapsed().as_millis()),
             "ended"
         );

@@ -86,6 +86,9 @@ impl Engine {
     /// Lets go of a successor of which nothing is left.
     pub(super) fn forget_handover(&mut self) {
         self.handover = None;
+        for key in std::mem::take(&mut self.abandoned) {
+            self.abandoned(key);
+        }
         if self.close_unclaimed {
             self.close_unclaimed();
         }
@@ -96,6 +99,25 @@ impl Engine {
             self.late.push(key);
             self.offer_late();
         }
+    }
+
+    /// Closes an endpoint that the service no longer listens on; not under a successor that may
+    /// have claimed it, and not at the end, when servers drop their listeners one after the other.
+    pub(super) fn abandoned(&mut self, key: String) {
+        if self.drain.is_some() {
+            return;
+        }
+        if self.handover.is_some() {
+            return self.abandoned.push(key);
+        }
+        for socket in self.shared.close(&key) {
+            if self.owner {
+                if let Err(error) = socket.remove_path() {
+                    tracing::warn!(endpoint = key, %error, "a path cannot be removed");
+                }
+            }
+        }
+        tracing::info!(endpoint = key, "endpoint closed: its listener was dropped");
     }
 
     /// Offers what was opened since the Offer, once the successor has said that it can take it.

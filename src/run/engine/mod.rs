@@ -70,6 +70,8 @@ pub(crate) struct Engine {
     ending: bool,
     /// The endpoints of the Offer.
     in_offer: HashSet<String>,
+    /// Endpoints whose listener was dropped while a handover was under way.
+    abandoned: Vec<String>,
     /// Endpoints that were opened since the Offer.
     late: Vec<String>,
     /// Whether inherited endpoints that nobody claimed are to be closed, once no successor can
@@ -125,6 +127,7 @@ impl Engine {
             ending: false,
             unperformed: Vec::new(),
             in_offer: HashSet::new(),
+            abandoned: Vec::new(),
             late: Vec::new(),
             close_unclaimed: false,
             asking: None,
@@ -220,6 +223,7 @@ impl Engine {
             }
             Input::MainEnded(end) => self.main_ended(end),
             Input::Opened { key } => self.opened(key),
+            Input::Abandoned { key } => self.abandoned(key),
             Input::Predecessor(from) => self.from_predecessor(from),
             Input::OlderGone { generation } => {
                 self.older.retain(|old| old.generation != generation);
