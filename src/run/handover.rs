@@ -196,7 +196,12 @@ impl Handover {
             let how = end(&process).await;
             finish.cancel();
             if let Some(forwarding) = forwarding {
-                report_forwarding(forwarding.await);
+                // Neither a standard error that blocks nor a process that left the group and goes
+                // on writing keeps the handover from ending.
+                match tokio::time::timeout(LAST_WORDS, forwarding).await {
+                    Ok(forwarded) => report_forwarding(forwarded),
+                    Err(_) => tracing::debug!("not all of its standard error has been forwarded"),
+                }
             }
             queue.send(Input::SuccessorEnded { handover, how }).ok();
         });
@@ -315,5 +320,7 @@ pub(crate) fn report_forwarding(result: Result<io::Result<()>, tokio::task::Join
 
 /// How long a successor that has to end may take to do so by itself.
 const TERM_GRACE: Duration = Duration::from_secs(2);
+/// How long the rest of its standard error is waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How many lines of its standard error an operator is told.
 const LINES: usize = 20;

@@ -68,6 +68,7 @@ impl Inheritance {
             let run = match record {
                 None => {
                     this.orphaned = true;
+                    this.replace_stderr();
                     this.step(Event::PredecessorGone)?
                 }
                 Some(record) => match this.take(record, store) {
@@ -78,6 +79,16 @@ impl Inheritance {
             };
             if run {
                 return Ok(this);
+            }
+        }
+    }
+
+    /// Where the offer did not come, the only standard error is a pipe that nobody reads any more:
+    /// what is written to it would be an error, and a panic in `eprintln!`.
+    fn replace_stderr(&self) {
+        if self.offer.is_none() {
+            if let Err(error) = stdio::copy_stdout().and_then(|fd| stdio::restore_stderr(&fd)) {
+                tracing::debug!(%error, "no standard error");
             }
         }
     }
@@ -193,6 +204,8 @@ impl Offered {
                 Role::Unknown => {}
             }
         }
+        // Its own is a pipe to the predecessor, in which it would have to read what it writes.
+        let stderr = stderr.or_else(|| stdio::copy_stdout().ok());
         let older = offer
             .older
             .iter()
