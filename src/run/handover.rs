@@ -291,8 +291,8 @@ async fn dead(process: &Mutex<Process>) {
     // Where pidfds are forbidden: every end of a child is announced by a signal.
     let mut children = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()).ok();
     loop {
-        let reaped = lock(process).try_reap();
-        if !matches!(reaped, Ok(None)) {
+        let ended = lock(process).has_ended();
+        if !matches!(ended, Ok(false)) {
             return;
         }
         match &mut children {
