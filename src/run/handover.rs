@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::input::{FromPeer, Input};
-use super::peer::{Lent, Peer, exit_of, exited};
+use super::peer::{Lent, Peer, deliver, exit_of, exited};
 use super::program::Resolved;
 use crate::lifecycle::forward::{Tail, forward};
 use crate::lifecycle::token::Token;
@@ -162,8 +162,24 @@ impl Handover {
 
     pub(crate) fn start_timer(&mut self, timer: Timer, after: Duration) {
         let (handover, queue) = (self.number, self.queue.clone());
+        let successor = self
+            .successor
+            .as_ref()
+            .map(|running| (running.peer.link(), Arc::clone(&running.process)));
         let task = tokio::spawn(async move {
             tokio::time::sleep(after).await;
+            // What the successor has said, or that it has died, is worth more than the time: after
+            // a pause of this process both are there, and the timer comes first.
+            if let Some((link, process)) = successor {
+                let tell = |from| {
+                    queue.send(Input::Successor { handover, from }).ok();
+                };
+                let ended = lock(&process).has_ended();
+                deliver(&link, &tell);
+                if let Ok(true) = ended {
+                    tell(FromPeer::Gone("died".to_owned()));
+                }
+            }
             queue.send(Input::Elapsed { handover, timer }).ok();
         });
         if let Some(before) = self.timers.insert(timer, task.abort_handle()) {

@@ -111,14 +111,6 @@ impl Channel {
         Ok(Some(Record { bytes, descriptors }))
     }
 
-    /// The next record that has arrived already; the end of the stream where there is none.
-    pub(crate) fn receive_now(&self, limit: usize) -> io::Result<Option<Record>> {
-        match self.receive(limit) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            other => other,
-        }
-    }
-
     /// Sets or clears `O_NONBLOCK` on this end only.
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         fd::set_nonblocking(&self.0, nonblocking)
