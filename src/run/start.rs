@@ -228,12 +228,16 @@ impl Offered {
         })
     }
 
-    /// The mask that the service's threads have.
-    pub(crate) fn mask(&self) -> SigSet {
-        self.offer
-            .mask
-            .iter()
-            .filter_map(|&number| Signal::try_from(number).ok())
-            .collect()
+    /// The mask that the service's threads have: `inherited`, without what a start blocks. Signals
+    /// that have no name here, the real-time ones, are never blocked for a start.
+    pub(crate) fn mask(&self, inherited: &SigSet) -> SigSet {
+        let mut mask = *inherited;
+        for signal in Signal::iterator() {
+            match self.offer.mask.contains(&(signal as i32)) {
+                true => mask.add(signal),
+                false => mask.remove(signal),
+            }
+        }
+        mask
     }
 }
