@@ -56,12 +56,7 @@ impl Engine {
             "draining"
         );
         self.drain_hooks(deadline);
-        let (quiet, queue) = (Arc::clone(&self.quiet), shared.queue.clone());
-        tokio::spawn(async move {
-            while queue.send(Input::Quiet).is_ok() {
-                quiet.notified().await;
-            }
-        });
+        self.watch_quiet();
     }
 
     /// Ends without having served.
@@ -84,12 +79,24 @@ impl Engine {
         for path in self.shared.store.remove_bound_paths() {
             tracing::warn!("{path}");
         }
+        self.shared.store.close();
         tracing::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
             "ending without having served"
         );
         self.drain_hooks(deadline);
+        self.watch_quiet();
+    }
+
+    /// Looks at what is left whenever something has gone.
+    fn watch_quiet(&self) {
+        let (quiet, queue) = (Arc::clone(&self.quiet), self.shared.queue.clone());
+        tokio::spawn(async move {
+            while queue.send(Input::Quiet).is_ok() {
+                quiet.notified().await;
+            }
+        });
     }
 
     /// An `on_active` that still runs has met its limit: what it took after `on_drain` would not be
