@@ -9,6 +9,7 @@ use super::Engine;
 use super::ending::pid_file;
 use crate::context::Successor as Taken;
 use crate::error::Error;
+use crate::lifecycle::phase::Phase;
 use crate::net::gate::State;
 use crate::protocol::incumbent;
 use crate::protocol::{
@@ -92,7 +93,8 @@ impl Engine {
     /// Closes an endpoint that the service no longer listens on; not under a successor that may
     /// have claimed it, and not at the end, when servers drop their listeners one after the other.
     pub(super) fn abandoned(&mut self, key: String) {
-        if self.drain.is_some() {
+        // Before it serves, main drops its listeners because it ends.
+        if self.drain.is_some() || self.shared.phase() < Phase::Serving {
             return;
         }
         if self.waiting.is_some() {
@@ -315,7 +317,6 @@ impl Engine {
                     component = failure.component,
                     exit = failure.ended,
                     elapsed_ms,
-                    stderr = lines.join("\n"),
                     "handover failed, this generation serves on: {failure}"
                 );
                 self.assert_pid_file();
