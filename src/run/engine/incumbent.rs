@@ -79,12 +79,24 @@ impl Engine {
                 self.hand_over(incumbent::Event::SpawnFailed {
                     error: error.to_string(),
                 });
+                self.forget_handover();
             }
         }
     }
 
+    /// Lets go of a successor of which nothing is left.
+    pub(super) fn forget_handover(&mut self) {
+        self.handover = None;
+        for key in std::mem::take(&mut self.abandoned) {
+            self.abandoned(key);
+        }
+        if self.close_unclaimed {
+            self.close_unclaimed();
+        }
+    }
+
     pub(super) fn opened(&mut self, key: String) {
-        if self.handover.is_some() && self.drain.is_none() {
+        if self.handover.is_some() && self.drain.is_none() && !self.in_offer.contains(&key) {
             self.late.push(key);
             self.offer_late();
         }
@@ -97,7 +109,7 @@ impl Engine {
         if self.drain.is_some() || self.shared.phase() < Phase::Serving {
             return;
         }
-        if self.waiting.is_some() {
+        if self.handover.is_some() {
             return self.abandoned.push(key);
         }
         for socket in self.shared.close(&key) {
@@ -223,6 +235,10 @@ impl Engine {
         let options = &self.shared.options;
         let millis = |time: Duration| u64::try_from(time.as_millis()).ok();
         let entries = self.shared.store.offer();
+        // What is told of them later is told twice: a successor that got one of them twice would
+        // remove its path with the one that it has not claimed.
+        self.in_offer = entries.iter().map(|(entry, _)| entry.key()).collect();
+        self.late.clear();
         let offer = Offer {
             versions: Versions::OURS,
             capabilities: Capabilities::ours(),
@@ -271,9 +287,9 @@ impl Engine {
         }
     }
 
-    pub(super) fn run_on_active(&self) {
+    pub(super) fn run_on_active(&mut self) {
         let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
+        self.active = Some(tokio::spawn(async move {
             shared.components.active(shared.options.hook_timeout).await;
             if let Some(Err(error)) = pid_file(&shared).map(|file| file.write()) {
                 tracing::error!(%error, "no pid file");
@@ -283,7 +299,7 @@ impl Engine {
                 pid = std::process::id(),
                 "active: the predecessor has let go"
             );
-        });
+        }));
     }
 
     /// Answers whoever asked, when the handover has ended well or badly.
@@ -330,9 +346,6 @@ impl Engine {
         if let Some(reply) = self.waiting.take().and_then(|asker| asker.reply) {
             // Whoever asked may have gone.
             reply.send(answer).ok();
-        }
-        for key in std::mem::take(&mut self.abandoned) {
-            self.abandoned(key);
         }
     }
 

@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -567,6 +567,22 @@ fn a_path_lives_as_long_as_somebody_serves_on_it() {
     open(&fresh, &ours).unwrap();
     assert!(second.remove_paths().is_empty());
     UnixStream::connect(&path).unwrap();
+}
+
+#[test]
+fn what_was_let_go_closes_with_its_listener() {
+    let store = Store::new();
+    let endpoint: Endpoint = "127.0.0.1:0".parse().unwrap();
+    let listener = open(&store, &endpoint).unwrap();
+    let address = listener.sockets[0].address().inet().unwrap();
+    store
+        .lend("kept", tempfile::tempfile().unwrap().into())
+        .unwrap();
+    store.close();
+    TcpStream::connect(address).expect("its listener may still accept");
+    drop(listener);
+    TcpStream::connect(address).expect_err("nobody listens");
+    assert!(store.take("kept").unwrap().is_some());
 }
 
 #[test]
