@@ -233,13 +233,19 @@ impl Builder {
     /// process was started with.
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         let value = Some(value.as_ref().to_owned());
-        self.options.program.environment.push((key.as_ref().to_owned(), value));
+        self.options
+            .program
+            .environment
+            .push((key.as_ref().to_owned(), value));
         self
     }
 
     /// Removes a variable from the environment of a successor.
     pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
-        self.options.program.environment.push((key.as_ref().to_owned(), None));
+        self.options
+            .program
+            .environment
+            .push((key.as_ref().to_owned(), None));
         self
     }
 
@@ -277,7 +283,10 @@ impl Builder {
     {
         let start = self.options.prepare().and_then(|prepared| {
             let runtime = self.runtime.build();
-            Ok((prepared, runtime.map_err(|error| Error::io("could not build the runtime", error))?))
+            Ok((
+                prepared,
+                runtime.map_err(|error| Error::io("could not build the runtime", error))?,
+            ))
         });
         let (prepared, runtime) = match start {
             Ok(start) => start,

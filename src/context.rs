@@ -251,10 +251,16 @@ impl Context {
     pub async fn handover(&self) -> Result<Successor, Error> {
         let (reply, answer) = oneshot::channel();
         let asker = self.shared.next_asker();
-        self.shared.send(Input::Trigger { asker, reply: Some(reply) });
-        let guard = AskerGuard { shared: &self.shared, asker };
+        self.shared.send(Input::Trigger {
+            asker,
+            reply: Some(reply),
+        });
+        let guard = AskerGuard {
+            shared: &self.shared,
+            asker,
+        };
         let answer = answer.await;
-        std::mem::drop(guard);
+        drop(guard);
         answer.unwrap_or_else(|_| Err(Error::engine()))
     }
 

@@ -22,16 +22,25 @@ enum Kind {
     Socket(socket::Error),
     Hook(HookError),
     NotServing(String),
-    Handover { failure: Failure, stderr: Vec<String> },
+    Handover {
+        failure: Failure,
+        stderr: Vec<String>,
+    },
     Aborted(Abort),
     Refused(Refusal),
-    Io { what: String, source: io::Error },
+    Io {
+        what: String,
+        source: io::Error,
+    },
     Engine,
 }
 
 impl Error {
     pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
-        Self(Box::new(Kind::Io { what: what.into(), source }))
+        Self(Box::new(Kind::Io {
+            what: what.into(),
+            source,
+        }))
     }
 
     pub(crate) fn not_serving(reason: impl Into<String>) -> Self {

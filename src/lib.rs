@@ -8,7 +8,10 @@ mod net;
 mod protocol;
 mod run;
 mod socket;
-#[allow(unsafe_code, reason = "the one floor that speaks to the kernel in its own words")]
+#[allow(
+    unsafe_code,
+    reason = "the one floor that speaks to the kernel in its own words"
+)]
 mod sys;
 
 pub use builder::{Builder, Flavor};

@@ -70,7 +70,15 @@ impl Components {
     /// Runs `on_active` of each component, whatever becomes of the others.
     pub(crate) async fn active(&self, limit: Duration) {
         for component in self.all() {
-            report(bounded(Hook::Active, &component.name(), limit, component.on_active()).await);
+            report(
+                bounded(
+                    Hook::Active,
+                    &component.name(),
+                    limit,
+                    component.on_active(),
+                )
+                .await,
+            );
         }
     }
 
@@ -80,7 +88,13 @@ impl Components {
         for component in self.all().into_iter().rev() {
             let limit = limit.min(deadline.saturating_duration_since(Instant::now()));
             report(
-                bounded(Hook::Drain, &component.name(), limit, component.on_drain(deadline)).await,
+                bounded(
+                    Hook::Drain,
+                    &component.name(),
+                    limit,
+                    component.on_drain(deadline),
+                )
+                .await,
             );
         }
     }
@@ -96,7 +110,9 @@ impl Components {
 
 impl fmt::Debug for Components {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.all().iter().map(|component| component.name())).finish()
+        f.debug_list()
+            .entries(self.all().iter().map(|component| component.name()))
+            .finish()
     }
 }
 
@@ -160,7 +176,11 @@ async fn bounded(
         Ok(Err(panic)) => Failure::Panicked(panic_message(&*panic)),
         Err(_) => Failure::TimedOut(limit),
     };
-    Err(HookError { hook, component: component.to_owned(), failure })
+    Err(HookError {
+        hook,
+        component: component.to_owned(),
+        failure,
+    })
 }
 
 fn report(result: Result<(), HookError>) {
@@ -195,8 +215,15 @@ mod tests {
 
     impl Recorder {
         async fn step(&self, hook: Hook) -> Result<(), BoxError> {
-            self.log.lock().expect("no panic in between").push(format!("{} {hook}", self.name));
-            if self.failing == Some(hook) { Err("it rains".into()) } else { Ok(()) }
+            self.log
+                .lock()
+                .expect("no panic in between")
+                .push(format!("{} {hook}", self.name));
+            if self.failing == Some(hook) {
+                Err("it rains".into())
+            } else {
+                Ok(())
+            }
         }
     }
 
@@ -224,12 +251,31 @@ mod tests {
     async fn hooks_run_in_order_and_drain_in_reverse() {
         let log = Arc::default();
         let components = Components::default();
-        for (name, failing) in [("a", Some(Hook::Active)), ("b", Some(Hook::Drain)), ("c", None)] {
-            let recorder = Recorder { name, failing, log: Arc::clone(&log) };
-            components.attach(recorder, LIMIT).await.expect("initialised");
+        for (name, failing) in [
+            ("a", Some(Hook::Active)),
+            ("b", Some(Hook::Drain)),
+            ("c", None),
+        ] {
+            let recorder = Recorder {
+                name,
+                failing,
+                log: Arc::clone(&log),
+            };
+            components
+                .attach(recorder, LIMIT)
+                .await
+                .expect("initialised");
         }
-        let failing = Recorder { name: "d", failing: Some(Hook::Init), log: Arc::clone(&log) };
-        let error = components.attach(failing, LIMIT).await.err().expect("a failure");
+        let failing = Recorder {
+            name: "d",
+            failing: Some(Hook::Init),
+            log: Arc::clone(&log),
+        };
+        let error = components
+            .attach(failing, LIMIT)
+            .await
+            .err()
+            .expect("a failure");
         assert_eq!(error.to_string(), "on_init of `d` failed: it rains");
         components.ready(LIMIT).await.expect("ready");
         components.active(LIMIT).await;
@@ -254,9 +300,23 @@ mod tests {
             }
         }
         let components = Components::default();
-        let error = components.attach(Hangs, LIMIT).await.err().expect("a failure");
-        assert_eq!(error.to_string(), "on_init of `Hangs` did not end within 1s");
-        let error = components.attach(Panics, LIMIT).await.err().expect("a failure");
-        assert_eq!(error.to_string(), "on_init of `Panics` panicked: at the disco");
+        let error = components
+            .attach(Hangs, LIMIT)
+            .await
+            .err()
+            .expect("a failure");
+        assert_eq!(
+            error.to_string(),
+            "on_init of `Hangs` did not end within 1s"
+        );
+        let error = components
+            .attach(Panics, LIMIT)
+            .await
+            .err()
+            .expect("a failure");
+        assert_eq!(
+            error.to_string(),
+            "on_init of `Panics` panicked: at the disco"
+        );
     }
 }

@@ -5,11 +5,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncWriteExt, Interest};
 
 use super::token::Token;
 use crate::sys::fd;
+use crate::sys::watch::watch;
 
 /// What was forwarded last, at most [`Tail::LIMIT`] bytes of it.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +44,7 @@ impl Tail {
 /// its end; after `finish`, until nothing is left in it for the moment.
 pub(crate) async fn forward(pipe: OwnedFd, tail: Tail, finish: Token) -> io::Result<()> {
     fd::set_nonblocking(&pipe, true)?;
-    let pipe = AsyncFd::with_interest(pipe, Interest::READABLE)?;
+    let pipe = watch(pipe, Interest::READABLE)?;
     let read = |buffer: &mut Vec<u8>| {
         let (start, room) = (buffer.len(), 16 * 1024);
         buffer.resize(start + room, 0);

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::protocol::MAX_RECORD;
 use crate::sys::channel::{Channel, Record, is_back_pressure};
+use crate::sys::watch::watch;
 
 /// One end of the control channel, for any number of senders and one receiver.
 #[derive(Debug)]
@@ -22,7 +23,10 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(channel: Channel) -> io::Result<Self> {
         channel.set_nonblocking(true)?;
-        Ok(Self { channel: AsyncFd::new(channel)?, taken: Notify::new() })
+        Ok(Self {
+            channel: watch(channel, Interest::READABLE | Interest::WRITABLE)?,
+            taken: Notify::new(),
+        })
     }
 
     /// Sends one record, and waits as long as the peer has no room for it.
@@ -38,7 +42,9 @@ impl Link {
         loop {
             let sent = self
                 .channel
-                .async_io(Interest::WRITABLE, |channel| channel.send(record, descriptors))
+                .async_io(Interest::WRITABLE, |channel| {
+                    channel.send(record, descriptors)
+                })
                 .await;
             match sent {
                 // Too many descriptors in flight: not writable would be the kernel's word for it,
@@ -64,7 +70,9 @@ impl Link {
     ///
     /// This method is cancel safe.
     pub(crate) async fn receive(&self) -> io::Result<Option<Record>> {
-        self.channel.async_io(Interest::READABLE, |channel| channel.receive(MAX_RECORD)).await
+        self.channel
+            .async_io(Interest::READABLE, |channel| channel.receive(MAX_RECORD))
+            .await
     }
 
     /// The channel itself, to be lent to a later generation.

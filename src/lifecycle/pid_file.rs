@@ -47,7 +47,11 @@ impl PidFile {
 
     /// Removes the file if it still holds this pid.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        if self.is_ours() { fs::remove_file(&self.path) } else { Ok(()) }
+        if self.is_ours() {
+            fs::remove_file(&self.path)
+        } else {
+            Ok(())
+        }
     }
 
     fn is_ours(&self) -> bool {
@@ -98,7 +102,13 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_missing_is_named() {
-        let error = PidFile::new("/nowhere/app.pid".into(), 7).write().expect_err("no folder");
-        assert!(error.to_string().starts_with("could not write pid file /nowhere/app.pid: "));
+        let error = PidFile::new("/nowhere/app.pid".into(), 7)
+            .write()
+            .expect_err("no folder");
+        assert!(
+            error
+                .to_string()
+                .starts_with("could not write pid file /nowhere/app.pid: ")
+        );
     }
 }

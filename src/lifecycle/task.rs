@@ -31,7 +31,10 @@ struct Entry {
 
 impl Tasks {
     pub(crate) fn new(empty: Arc<Notify>) -> Self {
-        Self { running: Mutex::default(), empty }
+        Self {
+            running: Mutex::default(),
+            empty,
+        }
     }
 
     /// Spawns a task that the drain waits for, and that is dropped at the deadline.
@@ -70,7 +73,10 @@ impl Tasks {
         let id = running.next;
         running.next += 1;
         running.names.insert(id, Arc::from(name));
-        Entry { tasks: Arc::clone(self), id }
+        Entry {
+            tasks: Arc::clone(self),
+            id,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {

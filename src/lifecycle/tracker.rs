@@ -49,14 +49,22 @@ struct Entry {
 
 impl Tracker {
     pub(crate) fn new(empty: Arc<Notify>) -> Self {
-        Self { slots: Mutex::default(), aborted: AtomicBool::new(false), resting: AtomicUsize::new(0), empty }
+        Self {
+            slots: Mutex::default(),
+            aborted: AtomicBool::new(false),
+            resting: AtomicUsize::new(0),
+            empty,
+        }
     }
 
     /// Counts a connection. `socket` has to stay open until the result is dropped.
     pub(crate) fn track(self: &Arc<Self>, socket: &impl AsFd) -> Tracked {
         let descriptor = socket.as_fd().as_raw_fd();
         let mut slots = self.lock();
-        let entry = Some(Entry { descriptor, since: Instant::now() });
+        let entry = Some(Entry {
+            descriptor,
+            since: Instant::now(),
+        });
         let slot = match slots.free.pop() {
             Some(slot) => {
                 slots.entries[slot] = entry;
@@ -73,7 +81,10 @@ impl Tracker {
             end(descriptor);
         }
         drop(slots);
-        Tracked { tracker: Arc::clone(self), slot }
+        Tracked {
+            tracker: Arc::clone(self),
+            slot,
+        }
     }
 
     /// How many connections are open.
@@ -89,7 +100,13 @@ impl Tracker {
 
     /// The age of the oldest open connection.
     pub(crate) fn oldest(&self) -> Option<Duration> {
-        self.lock().entries.iter().flatten().map(|entry| entry.since).min().map(|i| i.elapsed())
+        self.lock()
+            .entries
+            .iter()
+            .flatten()
+            .map(|entry| entry.since)
+            .min()
+            .map(|i| i.elapsed())
     }
 
     /// Ends every connection, open or to come, and returns how many were open.
@@ -99,7 +116,12 @@ impl Tracker {
     pub(crate) fn abort(&self) -> usize {
         let slots = self.lock();
         self.aborted.store(true, Ordering::SeqCst);
-        slots.entries.iter().flatten().map(|entry| end(entry.descriptor)).count()
+        slots
+            .entries
+            .iter()
+            .flatten()
+            .map(|entry| end(entry.descriptor))
+            .count()
     }
 
     pub(crate) fn is_aborted(&self) -> bool {

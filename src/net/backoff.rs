@@ -59,7 +59,9 @@ impl Backoff {
             tracing::warn!(%endpoint, %error, "accepting pauses: this process lacks resources");
         }
         self.length = (self.length * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
-        self.pause = Some(Box::pin(tokio::time::sleep_until(Instant::now() + self.length)));
+        self.pause = Some(Box::pin(tokio::time::sleep_until(
+            Instant::now() + self.length,
+        )));
     }
 
     /// Waits until the pause is over.

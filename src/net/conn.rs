@@ -41,7 +41,11 @@ pub(super) enum Stream {
 
 impl Conn {
     pub(super) fn new(tracked: Tracked, stream: Stream, peer: Peer) -> Self {
-        Self { tracked, stream, peer }
+        Self {
+            tracked,
+            stream,
+            peer,
+        }
     }
 
     /// The address of the other end.
@@ -79,7 +83,9 @@ impl Conn {
 
 impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conn").field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Conn")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::gate::Gate;
 use crate::socket::{Endpoint, Io, Socket};
+use crate::sys::watch::watch;
 
 /// A UDP socket that was adopted or bound.
 ///
@@ -160,7 +161,11 @@ impl Datagrams {
                 format!("it has {count} sockets, expected one; name one address of the host"),
             )
         })?;
-        Ok(Self { socket: AsyncFd::new(socket)?, gate, endpoint })
+        Ok(Self {
+            socket: watch(socket, Interest::READABLE | Interest::WRITABLE)?,
+            gate,
+            endpoint,
+        })
     }
 
     async fn receive<T>(
@@ -181,7 +186,9 @@ impl Datagrams {
     }
 
     async fn send<T>(&self, mut send: impl FnMut(&Io) -> io::Result<T>) -> io::Result<T> {
-        self.socket.async_io(Interest::WRITABLE, |socket| send(socket.io())).await
+        self.socket
+            .async_io(Interest::WRITABLE, |socket| send(socket.io()))
+            .await
     }
 }
 
@@ -199,12 +206,16 @@ impl AsFd for UnixDatagram {
 
 impl fmt::Debug for UdpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UdpSocket").field("endpoint", &self.0.endpoint).finish_non_exhaustive()
+        f.debug_struct("UdpSocket")
+            .field("endpoint", &self.0.endpoint)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for UnixDatagram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnixDatagram").field("endpoint", &self.0.endpoint).finish_non_exhaustive()
+        f.debug_struct("UnixDatagram")
+            .field("endpoint", &self.0.endpoint)
+            .finish_non_exhaustive()
     }
 }

@@ -56,7 +56,11 @@ impl Gate {
     /// Changes the state and wakes whoever waits. What has ended stays ended.
     pub(crate) fn set(&self, state: State) {
         let change = |now| (now != State::Ended as u8).then_some(state as u8);
-        if self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).is_ok() {
+        if self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, change)
+            .is_ok()
+        {
             self.acceptor.wake();
             self.changed.notify_waiters();
         }

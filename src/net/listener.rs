@@ -18,7 +18,8 @@ use super::gate::{Gate, State};
 use super::peer::Peer;
 use crate::lifecycle::token::Token;
 use crate::lifecycle::tracker::{Resting, Tracker};
-use crate::socket::{Endpoint, Socket};
+use crate::socket::{Endpoint, Io, Socket};
+use crate::sys::watch::watch;
 
 /// The listener of an endpoint: adopted from the predecessor or from systemd, or bound.
 ///
@@ -65,7 +66,7 @@ impl Listener {
     ) -> io::Result<Self> {
         let sockets = sockets
             .into_iter()
-            .map(|socket| AsyncFd::with_interest(socket, Interest::READABLE))
+            .map(|socket| watch(socket, Interest::READABLE))
             .collect::<io::Result<_>>()?;
         Ok(Self {
             sockets,
@@ -137,8 +138,8 @@ impl Listener {
     ///
     /// [`Unsupported`](io::ErrorKind::Unsupported) for a Unix socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        match self.sockets.first().map(|socket| &**socket.get_ref()) {
-            Some(Socket::Tcp(listener)) => listener.local_addr(),
+        match self.sockets.first().map(|socket| socket.get_ref().io()) {
+            Some(Io::Tcp(listener)) => listener.local_addr(),
             Some(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 format!("endpoint `{}` has no IP address", self.endpoint),
@@ -155,8 +156,8 @@ impl Listener {
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.sockets
             .iter()
-            .filter_map(|socket| match &**socket.get_ref() {
-                Socket::Tcp(listener) => listener.local_addr().ok(),
+            .filter_map(|socket| match socket.get_ref().io() {
+                Io::Tcp(listener) => listener.local_addr().ok(),
                 _ => None,
             })
             .collect()
@@ -223,8 +224,8 @@ impl Listener {
     }
 
     fn local_peer(&self) -> io::Result<Peer> {
-        match self.sockets.first().map(|socket| &**socket.get_ref()) {
-            Some(Socket::Unix(listener)) => listener.local_addr().map(Peer::from),
+        match self.sockets.first().map(|socket| socket.get_ref().io()) {
+            Some(Io::Unix(listener)) => listener.local_addr().map(Peer::from),
             _ => self.local_addr().map(Peer::from),
         }
     }
@@ -295,16 +296,19 @@ fn poll_socket(
 
 /// `accept(2)`; what is accepted inherits the options of the listening socket (`tcp(7)`).
 fn accept(socket: &Socket) -> io::Result<(Stream, Peer)> {
-    match socket {
-        Socket::Tcp(listener) => {
+    match socket.io() {
+        Io::Tcp(listener) => {
             let (stream, peer) = listener.accept()?;
             stream.set_nonblocking(true)?;
             Ok((Stream::Tcp(TcpStream::from_std(stream)?), Peer::Tcp(peer)))
         }
-        Socket::Unix(listener) => {
+        Io::Unix(listener) => {
             let (stream, peer) = listener.accept()?;
             stream.set_nonblocking(true)?;
-            Ok((Stream::Unix(UnixStream::from_std(stream)?), Peer::from(peer)))
+            Ok((
+                Stream::Unix(UnixStream::from_std(stream)?),
+                Peer::from(peer),
+            ))
         }
         // A listener is made of stream sockets only; the store hands out no others for it.
         _ => Err(io::Error::from(io::ErrorKind::Unsupported)),

@@ -12,6 +12,7 @@ use super::codec;
 use super::failure::Stage;
 use super::offer::Offer;
 use super::version::Capabilities;
+use crate::socket::Description;
 
 /// Most descriptors that ride along with one record (`SCM_MAX_FD`, unix(7)).
 pub(crate) const MAX_DESCRIPTORS: usize = 253;
@@ -205,11 +206,4 @@ pub(crate) struct Failed {
     pub(crate) component: Option<String>,
     /// What happened.
     pub(crate) error: String,
-}
-
-/// What a descriptor is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Description {
-    /// The endpoint's key.
-    pub(crate) key: String,
 }

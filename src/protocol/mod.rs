@@ -15,7 +15,7 @@ mod version;
 pub(crate) use codec::{Garbage, MAX_RECORD, TooLong, decode, encode};
 pub(crate) use failure::{Abort, Cause, Failure, Outcome, Refusal, Stage};
 pub(crate) use incumbent::Incumbent;
-pub(crate) use message::{Description, Failed, MAX_DESCRIPTORS, Sockets, ToIncumbent, ToSuccessor};
+pub(crate) use message::{Failed, MAX_DESCRIPTORS, Sockets, ToIncumbent, ToSuccessor};
 pub(crate) use offer::{Offer, Older, Role};
 pub(crate) use successor::Successor;
 pub(crate) use version::{Capabilities, Disagreement, LATE_SOCKETS, Versions};

@@ -62,6 +62,8 @@ pub(crate) struct Older {
 pub(crate) enum Role {
     /// The incumbent's pidfd.
     IncumbentPidfd,
+    /// The service's real standard input; the successor's is the channel.
+    Stdin,
     /// The service's real standard error.
     Stderr,
     /// The read end of the pipe that is the successor's standard error until it has settled.

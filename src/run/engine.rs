@@ -123,7 +123,13 @@ impl Engine {
             main: None,
             failed: false,
         };
-        let Some(Inheritance { channel, mut offer, orphaned, machine }) = inheritance else {
+        let Some(Inheritance {
+            channel,
+            mut offer,
+            orphaned,
+            machine,
+        }) = inheritance
+        else {
             return Ok(engine);
         };
         engine.successor = machine;
@@ -134,7 +140,10 @@ impl Engine {
             };
             let failed = |error| tracing::debug!(%error, "the predecessor does not listen");
             let peer = Peer::new(channel, failed)?;
-            let pidfd = match offer.as_ref().and_then(|offered| offered.incumbent.as_ref()) {
+            let pidfd = match offer
+                .as_ref()
+                .and_then(|offered| offered.incumbent.as_ref())
+            {
                 Some(pidfd) => Some(pidfd.try_clone()?),
                 None => None,
             };
@@ -178,7 +187,11 @@ impl Engine {
             Input::Signal(signal) => self.signal(signal),
             Input::Trigger { asker, reply } => self.trigger(asker, reply),
             Input::AskerGone { asker } => {
-                if self.waiting.as_ref().is_some_and(|waiting| waiting.id == asker) {
+                if self
+                    .waiting
+                    .as_ref()
+                    .is_some_and(|waiting| waiting.id == asker)
+                {
                     self.succeed(successor::Event::AskerGone);
                 }
             }
@@ -226,7 +239,11 @@ impl Engine {
             }
             Input::Quiet => {}
             Input::Deadline => {
-                if self.drain.as_ref().is_some_and(|drain| drain.deadline <= Instant::now()) {
+                if self
+                    .drain
+                    .as_ref()
+                    .is_some_and(|drain| drain.deadline <= Instant::now())
+                {
                     self.abort("the deadline has come");
                 }
             }
@@ -245,11 +262,14 @@ impl Engine {
         let is_one_of = |signals: &[crate::lifecycle::signal::Signal]| {
             signals.iter().any(|trigger| trigger.to_nix() == signal)
         };
-        let hung_up = signal == Signal::SIGHUP
-            && self.origin.start.terminal
-            && !process::has_terminal();
+        let hung_up =
+            signal == Signal::SIGHUP && self.origin.start.terminal && !process::has_terminal();
         if is_one_of(&options.stop_signals) || hung_up {
-            self.stop(if hung_up { "the loss of the terminal" } else { signal.as_str() });
+            self.stop(if hung_up {
+                "the loss of the terminal"
+            } else {
+                signal.as_str()
+            });
         } else if is_one_of(&options.handover_signals) {
             tracing::debug!(%signal, "trigger");
             self.trigger(0, None);
@@ -288,7 +308,11 @@ impl Engine {
             let failed = self.init_failure(format!("{how} before this generation was ready"));
             self.succeed(successor::Event::Failed(failed));
         } else if !success && !self.successor.is_settled() {
-            let failed = Failed { stage: Stage::Probation, component: None, error: how };
+            let failed = Failed {
+                stage: Stage::Probation,
+                component: None,
+                error: how,
+            };
             self.succeed(successor::Event::Failed(failed));
         } else {
             if !success {
@@ -311,7 +335,9 @@ impl Engine {
         let record = match from {
             FromPeer::Record(record) => record,
             FromPeer::Broken(error) => {
-                return self.succeed(successor::Event::Garbage { reason: error.to_string() });
+                return self.succeed(successor::Event::Garbage {
+                    reason: error.to_string(),
+                });
             }
             FromPeer::Gone(how) => {
                 tracing::debug!(how, "the predecessor has gone");
@@ -322,7 +348,9 @@ impl Engine {
         let message = match decode::<ToSuccessor>(&record.bytes) {
             Ok(message) => message,
             Err(garbage) => {
-                return self.succeed(successor::Event::Garbage { reason: garbage.to_string() });
+                return self.succeed(successor::Event::Garbage {
+                    reason: garbage.to_string(),
+                });
             }
         };
         tracing::debug!(?message, "from the predecessor");
@@ -352,7 +380,11 @@ impl Engine {
             predecessor.exited.cancel();
         }
         // Nobody else forwards what a child of this generation, started early, still writes.
-        if let Some(pipe) = self.offered.as_mut().and_then(|offered| offered.stderr_pipe.take()) {
+        if let Some(pipe) = self
+            .offered
+            .as_mut()
+            .and_then(|offered| offered.stderr_pipe.take())
+        {
             tokio::spawn(async move {
                 let forwarded = forward(pipe, Tail::default(), Token::new()).await;
                 report_forwarding(Ok(forwarded));
@@ -364,7 +396,9 @@ impl Engine {
         let record = match from {
             FromPeer::Record(record) => record,
             FromPeer::Broken(error) => {
-                return self.hand_over(incumbent::Event::Garbage { reason: error.to_string() });
+                return self.hand_over(incumbent::Event::Garbage {
+                    reason: error.to_string(),
+                });
             }
             FromPeer::Gone(how) => {
                 if self.drain.as_ref().is_some_and(|drain| !drain.is_stop) {
@@ -387,7 +421,9 @@ impl Engine {
                 self.offer_late();
             }
             Err(garbage) => {
-                self.hand_over(incumbent::Event::Garbage { reason: garbage.to_string() });
+                self.hand_over(incumbent::Event::Garbage {
+                    reason: garbage.to_string(),
+                });
             }
         }
     }
@@ -403,10 +439,14 @@ impl Engine {
                     pid,
                     "successor started"
                 );
-                self.hand_over(incumbent::Event::Spawned { pid: pid.cast_signed() });
+                self.hand_over(incumbent::Event::Spawned {
+                    pid: pid.cast_signed(),
+                });
             }
             Err(error) => {
-                self.hand_over(incumbent::Event::SpawnFailed { error: error.to_string() });
+                self.hand_over(incumbent::Event::SpawnFailed {
+                    error: error.to_string(),
+                });
             }
         }
     }
@@ -430,7 +470,9 @@ impl Engine {
     }
 
     fn is_current(&self, number: u64) -> bool {
-        self.handover.as_ref().is_some_and(|handover| handover.number == number)
+        self.handover
+            .as_ref()
+            .is_some_and(|handover| handover.number == number)
     }
 
     // The two machines and what they ask for.
@@ -572,7 +614,11 @@ impl Engine {
     }
 
     fn restore_stderr(&mut self) {
-        let Some(stderr) = self.offered.as_mut().and_then(|offered| offered.stderr.take()) else {
+        let Some(stderr) = self
+            .offered
+            .as_mut()
+            .and_then(|offered| offered.stderr.take())
+        else {
             return;
         };
         if let Err(error) = stdio::restore_stderr(&stderr) {
@@ -581,7 +627,10 @@ impl Engine {
     }
 
     fn join_process_group(&self) {
-        let group = self.offered.as_ref().and_then(|offered| offered.offer.process_group);
+        let group = self
+            .offered
+            .as_ref()
+            .and_then(|offered| offered.offer.process_group);
         if let Some(Err(error)) = group.map(process::join_group) {
             tracing::debug!(%error, "the predecessor's process group has gone");
         }
@@ -617,7 +666,10 @@ impl Engine {
 
     /// With more old generations than may drain, the oldest end now.
     fn limit_older(&mut self) {
-        let excess = self.older.len().saturating_sub(self.shared.options.max_draining.max(1));
+        let excess = self
+            .older
+            .len()
+            .saturating_sub(self.shared.options.max_draining.max(1));
         let (now, grace) = (process::uptime(), self.shared.options.kill_grace);
         for old in self.older.iter_mut().take(excess) {
             tracing::warn!(
@@ -642,8 +694,12 @@ impl Engine {
         );
         let program = self.shared.options.program.resolve(&self.origin.start);
         let queue = self.shared.queue.clone();
-        self.handover =
-            Some(Handover::start(self.handovers, program, self.origin.blocked, queue));
+        self.handover = Some(Handover::start(
+            self.handovers,
+            program,
+            self.origin.blocked,
+            queue,
+        ));
     }
 
     fn send_offer(&mut self) {
@@ -682,7 +738,12 @@ impl Engine {
             pid: std::process::id().cast_signed(),
             process_group: Some(process::group()),
             sockets: u32::try_from(entries.len()).unwrap_or(u32::MAX),
-            mask: self.origin.mask.iter().map(|signal| signal as i32).collect(),
+            mask: self
+                .origin
+                .mask
+                .iter()
+                .map(|signal| signal as i32)
+                .collect(),
             drain_timeout_ms: millis(options.drain_timeout),
             kill_grace_ms: millis(options.kill_grace),
             probation_ms: 0,
@@ -696,7 +757,10 @@ impl Engine {
     fn send_sockets(&self, entries: Vec<(Description, Arc<Socket>)>) {
         let mut entries = entries.into_iter().peekable();
         while entries.peek().is_some() {
-            let mut sockets = Sockets { entries: Vec::new(), descriptors: 0 };
+            let mut sockets = Sockets {
+                entries: Vec::new(),
+                descriptors: 0,
+            };
             let mut lent = Vec::new();
             let mut room = RECORD_BUDGET;
             while let Some((description, _)) = entries.peek() {
@@ -706,7 +770,9 @@ impl Engine {
                 if full && !lent.is_empty() {
                     break;
                 }
-                let Some((description, socket)) = entries.next() else { break };
+                let Some((description, socket)) = entries.next() else {
+                    break;
+                };
                 room = room.saturating_sub(size);
                 sockets.descriptors += u32::try_from(count).unwrap_or(2);
                 sockets.entries.push(description);
@@ -722,7 +788,10 @@ impl Engine {
 
     fn send_to_successor(&self, message: &ToSuccessor, descriptors: Vec<Lent>) {
         tracing::debug!(?message, "to the successor");
-        match (encode(message), self.handover.as_ref().and_then(Handover::peer)) {
+        match (
+            encode(message),
+            self.handover.as_ref().and_then(Handover::peer),
+        ) {
             (Ok(record), Some(peer)) => peer.send(record, descriptors),
             (Err(error), _) => tracing::error!(%error, "a message to the successor is too long"),
             (_, None) => {}
@@ -746,7 +815,9 @@ impl Engine {
 
     /// Answers whoever asked, when the handover has ended well or badly.
     fn report(&mut self, outcome: Outcome) {
-        let Some(handover) = &self.handover else { return };
+        let Some(handover) = &self.handover else {
+            return;
+        };
         let (generation, since) = (self.shared.generation, handover.since);
         let elapsed = since.elapsed();
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
@@ -759,7 +830,11 @@ impl Engine {
                     "handover committed: the successor serves"
                 );
                 let generation = generation + 1;
-                Ok(Taken { pid: pid.cast_unsigned(), generation, elapsed })
+                Ok(Taken {
+                    pid: pid.cast_unsigned(),
+                    generation,
+                    elapsed,
+                })
             }
             Outcome::Failed(failure) => {
                 let lines = handover.last_lines();
@@ -947,7 +1022,9 @@ impl Engine {
 
     /// Whether nothing is left; drops main where that is all that is left.
     fn has_ended(&mut self) -> bool {
-        let Some(drain) = &self.drain else { return false };
+        let Some(drain) = &self.drain else {
+            return false;
+        };
         let main_ended = self.main.is_some();
         if drain.over && !main_ended {
             self.end_main.cancel();
@@ -976,7 +1053,10 @@ impl Engine {
             elapsed_ms = drain.map(|drain| drain.since.elapsed().as_millis()),
             "ended"
         );
-        End { cut, failed: self.failed }
+        End {
+            cut,
+            failed: self.failed,
+        }
     }
 
     fn later(&self, after: Duration, input: Input) {

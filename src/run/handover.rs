@@ -65,14 +65,29 @@ impl Handover {
         let answer = queue.clone();
         tokio::task::spawn_blocking(move || {
             let result = program.and_then(|program| spawn(&program, &blocked));
-            answer.send(Input::Spawned { handover: number, result }).ok();
+            answer
+                .send(Input::Spawned {
+                    handover: number,
+                    result,
+                })
+                .ok();
         });
-        Self { number, since: Instant::now(), successor: None, timers: HashMap::new(), queue }
+        Self {
+            number,
+            since: Instant::now(),
+            successor: None,
+            timers: HashMap::new(),
+            queue,
+        }
     }
 
     /// Puts the started program on the runtime: its channel, its death, its standard error.
     pub(crate) fn run(&mut self, started: Started) -> io::Result<u32> {
-        let Started { process, channel, pipe } = started;
+        let Started {
+            process,
+            channel,
+            pipe,
+        } = started;
         let pid = process.id();
         let pidfd = process.pidfd().and_then(|fd| fd.try_clone_to_owned().ok());
         let (handover, queue) = (self.number, self.queue.clone());
@@ -86,8 +101,7 @@ impl Handover {
         let peer = Peer::new(channel, failed)?;
         peer.watch(pidfd, true, tell);
         let (tail, finish) = (Tail::default(), Token::new());
-        let forwarding =
-            tokio::spawn(forward(pipe.try_clone()?, tail.clone(), finish.clone()));
+        let forwarding = tokio::spawn(forward(pipe.try_clone()?, tail.clone(), finish.clone()));
         self.successor = Some(Running {
             process: Arc::new(Mutex::new(process)),
             peer,
@@ -105,7 +119,9 @@ impl Handover {
 
     /// The pipe that is the successor's standard error.
     pub(crate) fn pipe(&self) -> Option<Lent> {
-        self.successor.as_ref().map(|running| Lent::Other(Arc::clone(&running.pipe)))
+        self.successor
+            .as_ref()
+            .map(|running| Lent::Other(Arc::clone(&running.pipe)))
     }
 
     pub(crate) fn start_timer(&mut self, timer: Timer, after: Duration) {
@@ -130,7 +146,12 @@ impl Handover {
     pub(crate) fn end(&mut self) {
         let (handover, queue) = (self.number, self.queue.clone());
         let Some(running) = &mut self.successor else {
-            queue.send(Input::SuccessorEnded { handover, how: "was never started".into() }).ok();
+            queue
+                .send(Input::SuccessorEnded {
+                    handover,
+                    how: "was never started".into(),
+                })
+                .ok();
             return;
         };
         let process = Arc::clone(&running.process);
@@ -155,12 +176,19 @@ impl Handover {
     /// Reaps a successor that has died after it had taken over; it has no group of its own then.
     pub(crate) fn reap(&self) -> Option<String> {
         let running = self.successor.as_ref()?;
-        lock(&running.process).try_reap().ok().flatten().map(describe)
+        lock(&running.process)
+            .try_reap()
+            .ok()
+            .flatten()
+            .map(describe)
     }
 
     /// The last lines of its standard error.
     pub(crate) fn last_lines(&self) -> Vec<String> {
-        self.successor.as_ref().map(|running| running.tail.last_lines(LINES)).unwrap_or_default()
+        self.successor
+            .as_ref()
+            .map(|running| running.tail.last_lines(LINES))
+            .unwrap_or_default()
     }
 }
 
@@ -175,14 +203,21 @@ fn spawn(program: &Resolved, blocked: &SigSet) -> io::Result<Started> {
         blocked,
     };
     let process = spawn.start(theirs, stderr)?;
-    Ok(Started { process, channel: ours, pipe })
+    Ok(Started {
+        process,
+        channel: ours,
+        pipe,
+    })
 }
 
 /// The group is signalled while its leader is unreaped, so that its number cannot have been given
 /// to others.
 async fn end(process: &Mutex<Process>) -> String {
     signal(process, Signal::SIGTERM);
-    if tokio::time::timeout(TERM_GRACE, dead(process)).await.is_err() {
+    if tokio::time::timeout(TERM_GRACE, dead(process))
+        .await
+        .is_err()
+    {
         tracing::debug!("the successor does not end and is killed");
         signal(process, Signal::SIGKILL);
         dead(process).await;
@@ -196,14 +231,19 @@ async fn end(process: &Mutex<Process>) -> String {
 
 /// Waits until the process has died.
 async fn dead(process: &Mutex<Process>) {
-    let pidfd = lock(process).pidfd().and_then(|fd| fd.as_fd().try_clone_to_owned().ok());
+    let pidfd = lock(process)
+        .pidfd()
+        .and_then(|fd| fd.as_fd().try_clone_to_owned().ok());
     if let Some(pidfd) = pidfd.and_then(|pidfd| exit_of(pidfd).ok()) {
         return exited(&pidfd).await;
     }
     // Where pidfds are forbidden: every end of a child is announced by a signal.
-    let mut children =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()).ok();
-    while let Ok(None) = lock(process).try_reap() {
+    let mut children = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()).ok();
+    loop {
+        let reaped = lock(process).try_reap();
+        if !matches!(reaped, Ok(None)) {
+            return;
+        }
         match &mut children {
             Some(children) => children.recv().await,
             None => return,

@@ -39,7 +39,10 @@ pub(crate) enum Input {
     /// An older generation has ended.
     OlderGone { generation: u32 },
     /// The successor's program was started, or not.
-    Spawned { handover: u64, result: io::Result<Started> },
+    Spawned {
+        handover: u64,
+        result: io::Result<Started>,
+    },
     /// From the successor.
     Successor { handover: u64, from: FromPeer },
     /// The successor that had to end has been reaped.

@@ -45,7 +45,9 @@ impl Old {
             return;
         };
         tokio::spawn(async move {
-            let Ok(watched) = exit_of(watched) else { return };
+            let Ok(watched) = exit_of(watched) else {
+                return;
+            };
             let left = deadline.saturating_sub(process::uptime());
             if tokio::time::timeout(left, exited(&watched)).await.is_err() {
                 tracing::warn!(

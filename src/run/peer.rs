@@ -13,6 +13,7 @@ use crate::lifecycle::link::Link;
 use crate::protocol::MAX_RECORD;
 use crate::socket::Socket;
 use crate::sys::channel::Channel;
+use crate::sys::watch::watch;
 
 /// The channel to a neighbour: a queue in front of it keeps the order of what is sent.
 #[derive(Debug)]
@@ -46,8 +47,11 @@ impl Peer {
         let sender = Arc::clone(&link);
         tokio::spawn(async move {
             while let Some(outgoing) = queue.recv().await {
-                let descriptors: Vec<BorrowedFd<'_>> =
-                    outgoing.descriptors.iter().flat_map(Lent::descriptors).collect();
+                let descriptors: Vec<BorrowedFd<'_>> = outgoing
+                    .descriptors
+                    .iter()
+                    .flat_map(Lent::descriptors)
+                    .collect();
                 if let Err(error) = sender.send(&outgoing.record, &descriptors).await {
                     failed(error);
                 }
@@ -58,7 +62,12 @@ impl Peer {
 
     /// Queues a record. A neighbour that has gone is noticed by its watch, not here.
     pub(crate) fn send(&self, record: Vec<u8>, descriptors: Vec<Lent>) {
-        self.outbox.send(Outgoing { record, descriptors }).ok();
+        self.outbox
+            .send(Outgoing {
+                record,
+                descriptors,
+            })
+            .ok();
     }
 
     /// Notes that the neighbour has taken descriptors.
@@ -81,7 +90,7 @@ impl Peer {
         &self,
         pidfd: Option<OwnedFd>,
         closing_is_gone: bool,
-        tell: impl Fn(FromPeer) + Send + 'static,
+        tell: impl Fn(FromPeer) + Send + Sync + 'static,
     ) {
         let link = Arc::clone(&self.link);
         tokio::spawn(async move {
@@ -123,7 +132,7 @@ impl Lent {
 }
 
 /// Reads until the end of the stream.
-async fn read(link: &Link, tell: &(impl Fn(FromPeer) + Send)) {
+async fn read(link: &Link, tell: &(impl Fn(FromPeer) + Send + Sync)) {
     loop {
         match link.receive().await {
             Ok(Some(record)) => tell(FromPeer::Record(record)),
@@ -136,7 +145,7 @@ async fn read(link: &Link, tell: &(impl Fn(FromPeer) + Send)) {
 
 /// A pidfd on the runtime.
 pub(crate) fn exit_of(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(pidfd, Interest::READABLE)
+    watch(pidfd, Interest::READABLE)
 }
 
 /// Waits until the process behind a pidfd has ended.

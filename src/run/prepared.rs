@@ -30,6 +30,7 @@ use crate::net::gate::State;
 use crate::socket::{Store, identify};
 use crate::sys::inherited::{Inherited, Start};
 use crate::sys::signals::{self, Handlers};
+use crate::sys::watch::watch;
 
 /// A service that has taken over what its process inherited, and has not started yet; see
 /// [`Builder::prepare`](crate::Builder::prepare).
@@ -46,10 +47,16 @@ pub struct Prepared {
 
 impl Prepared {
     pub(crate) fn new(options: Options) -> Result<Self, Error> {
-        let Inherited { channel, activated, start } = Inherited::take()
+        let Inherited {
+            channel,
+            activated,
+            start,
+        } = Inherited::take()
             .map_err(|error| Error::io("could not take what was inherited", error))?;
         let ignored = signals::ignored();
-        let triggers: SigSet = triggers(&options).filter(|&t| !ignored.contains(t)).collect();
+        let triggers: SigSet = triggers(&options)
+            .filter(|&t| !ignored.contains(t))
+            .collect();
         let handlers = Handlers::install(&triggers)
             .map_err(|error| Error::io("could not install signal handlers", error))?;
 
@@ -72,7 +79,14 @@ impl Prepared {
                 .map_err(|error| Error::io("could not restore the mask", error))?;
             inheritance = Some(received);
         }
-        Ok(Self { options, start, store, inheritance, handlers, mask })
+        Ok(Self {
+            options,
+            start,
+            store,
+            inheritance,
+            handlers,
+            mask,
+        })
     }
 
     /// Runs the service on the current runtime, until it has drained.
@@ -118,19 +132,26 @@ impl Prepared {
         };
         drop(main);
         let (how, mut outcome) = match ended {
-            Some(Ok(code)) => {
-                (MainEnd::Returned { success: code == ExitCode::SUCCESS }, Outcome::Returned(code))
-            }
-            Some(Err(panic)) => {
-                (MainEnd::Panicked(panic_message(&*panic)), Outcome::Panicked(panic))
-            }
+            Some(Ok(code)) => (
+                MainEnd::Returned {
+                    success: code == ExitCode::SUCCESS,
+                },
+                Outcome::Returned(code),
+            ),
+            Some(Err(panic)) => (
+                MainEnd::Panicked(panic_message(&*panic)),
+                Outcome::Panicked(panic),
+            ),
             None => (MainEnd::Dropped, Outcome::Dropped),
         };
         shared.send(Input::MainEnded(how));
         // A lifecycle task that has failed leaves nothing to wait for once main has ended.
         let end = match early {
             Some(end) => end,
-            None if shared.queue.is_closed() => End { cut: false, failed: true },
+            None if shared.queue.is_closed() => End {
+                cut: false,
+                failed: true,
+            },
             None => watch_over.await,
         };
         if end.cut && deadline_exit_code != 0 && !matches!(outcome, Outcome::Panicked(_)) {
@@ -153,7 +174,10 @@ impl Prepared {
         let quiet = Arc::new(Notify::new());
         let tracker = Arc::new(Tracker::new(Arc::clone(&quiet)));
         let tasks = Arc::new(Tasks::new(Arc::clone(&quiet)));
-        let offer = self.inheritance.as_ref().and_then(|inheritance| inheritance.offer.as_ref());
+        let offer = self
+            .inheritance
+            .as_ref()
+            .and_then(|inheritance| inheritance.offer.as_ref());
         let predecessor = offer.map(|offered| Predecessor {
             pid: offered.offer.pid.cast_unsigned(),
             generation: offered.offer.generation.saturating_sub(1),
@@ -162,7 +186,11 @@ impl Prepared {
         });
         let generation = offer.map_or(1, |offered| offered.offer.generation);
         let blocked = triggers(&self.options).chain(DEFAULT_TRIGGERS).collect();
-        let origin = Origin { start: self.start, mask: self.mask, blocked };
+        let origin = Origin {
+            start: self.start,
+            mask: self.mask,
+            blocked,
+        };
         let shared = Arc::new(Shared::new(
             self.options,
             generation,
@@ -172,8 +200,14 @@ impl Prepared {
             (tracker, tasks),
         ));
         let handlers = Arc::new(Watched::new(self.handlers).map_err(explain)?);
-        let engine = Engine::new(Arc::clone(&shared), self.inheritance, origin, end_main, quiet)
-            .map_err(explain)?;
+        let engine = Engine::new(
+            Arc::clone(&shared),
+            self.inheritance,
+            origin,
+            end_main,
+            quiet,
+        )
+        .map_err(explain)?;
         tokio::spawn(tell_signals(Arc::clone(&handlers), Arc::clone(&shared)));
         Ok((shared, engine, handlers))
     }
@@ -203,7 +237,7 @@ struct Watched {
 
 impl Watched {
     fn new(handlers: Handlers) -> io::Result<Self> {
-        let wake = AsyncFd::with_interest(handlers.wake()?, Interest::READABLE)?;
+        let wake = watch(handlers.wake()?, Interest::READABLE)?;
         Ok(Self { handlers, wake })
     }
 
@@ -245,10 +279,17 @@ async fn watch_over(
             Err(error) => error.to_string(),
         },
     };
-    tracing::error!(error, "the lifecycle task has failed: this process obeys stop signals only");
+    tracing::error!(
+        error,
+        "the lifecycle task has failed: this process obeys stop signals only"
+    );
     shared.resolve(Err("the lifecycle task has failed".to_owned()));
     let is_stop = |signal: &Signal| {
-        shared.options.stop_signals.iter().any(|stop| stop.to_nix() == *signal)
+        shared
+            .options
+            .stop_signals
+            .iter()
+            .any(|stop| stop.to_nix() == *signal)
     };
     while !matches!(handlers.next().await, Ok(signals) if signals.iter().any(is_stop)) {}
     shared.set_gates(State::Emptying);
@@ -257,13 +298,24 @@ async fn watch_over(
     shared.aborting.cancel();
     shared.tracker.abort();
     end_main.cancel();
-    End { cut: true, failed: true }
+    End {
+        cut: true,
+        failed: true,
+    }
 }
 
 fn triggers(options: &Options) -> impl Iterator<Item = Signal> + '_ {
-    options.handover_signals.iter().chain(&options.stop_signals).map(|&signal| signal.to_nix())
+    options
+        .handover_signals
+        .iter()
+        .chain(&options.stop_signals)
+        .map(|&signal| signal.to_nix())
 }
 
 /// What another version of the program may have handlers for.
-const DEFAULT_TRIGGERS: [Signal; 4] =
-    [Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGTERM, Signal::SIGINT];
+const DEFAULT_TRIGGERS: [Signal; 4] = [
+    Signal::SIGHUP,
+    Signal::SIGUSR2,
+    Signal::SIGTERM,
+    Signal::SIGINT,
+];

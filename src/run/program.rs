@@ -33,12 +33,17 @@ impl Program {
     ///
     /// When nobody knows where the program is.
     pub(crate) fn resolve(&self, start: &Start) -> io::Result<Resolved> {
-        let program = self.path.as_ref().or(start.program.as_ref()).cloned().ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                "the path of this program is unknown; name it with `Builder::program`",
-            )
-        })?;
+        let program = self
+            .path
+            .as_ref()
+            .or(start.program.as_ref())
+            .cloned()
+            .ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "the path of this program is unknown; name it with `Builder::program`",
+                )
+            })?;
         let mut arguments = start.arguments.clone();
         if let Some(others) = &self.arguments {
             arguments.truncate(1);
@@ -50,7 +55,12 @@ impl Program {
             environment.extend(value.clone().map(|value| (key.clone(), value)));
         }
         let directory = self.directory.clone().or_else(|| directory(start));
-        Ok(Resolved { program, arguments, environment, directory })
+        Ok(Resolved {
+            program,
+            arguments,
+            environment,
+            directory,
+        })
     }
 }
 
@@ -82,9 +92,23 @@ mod tests {
     #[test]
     fn what_is_left_open_is_as_at_the_start() {
         let resolved = Program::default().resolve(&start()).expect("known");
-        let Start { program, arguments, environment, directory, .. } = start();
+        let Start {
+            program,
+            arguments,
+            environment,
+            directory,
+            ..
+        } = start();
         let program = program.expect("known");
-        assert_eq!(resolved, Resolved { program, arguments, environment, directory });
+        assert_eq!(
+            resolved,
+            Resolved {
+                program,
+                arguments,
+                environment,
+                directory
+            }
+        );
     }
 
     #[test]
@@ -102,13 +126,22 @@ mod tests {
         let resolved = program.resolve(&start()).expect("known");
         assert_eq!(resolved.program, Path::new("/opt/new"));
         assert_eq!(resolved.arguments, ["app", "--new"]);
-        assert_eq!(resolved.environment, [("B".into(), "3".into()), ("C".into(), "4".into())]);
+        assert_eq!(
+            resolved.environment,
+            [("B".into(), "3".into()), ("C".into(), "4".into())]
+        );
         assert_eq!(resolved.directory.as_deref(), Some(Path::new("/tmp")));
     }
 
     #[test]
     fn a_directory_that_vanished_is_no_obstacle() {
-        let start = Start { directory: Some("/nowhere/at/all".into()), ..start() };
-        assert_eq!(Program::default().resolve(&start).expect("known").directory, None);
+        let start = Start {
+            directory: Some("/nowhere/at/all".into()),
+            ..start()
+        };
+        assert_eq!(
+            Program::default().resolve(&start).expect("known").directory,
+            None
+        );
     }
 }

@@ -80,7 +80,10 @@ impl Shared {
             queue,
             phase: watch::Sender::new(Phase::Initialising),
             resolved: watch::Sender::new(None),
-            gates: Mutex::new(Gates { initial: State::Shut, endpoints: HashMap::new() }),
+            gates: Mutex::new(Gates {
+                initial: State::Shut,
+                endpoints: HashMap::new(),
+            }),
             noted: Mutex::new(None),
             askers: AtomicU64::new(1),
         }
@@ -127,7 +130,10 @@ impl Shared {
     }
 
     pub(crate) fn take_noted(&self) -> Option<Failed> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.noted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     pub(crate) async fn open_stream(&self, endpoint: Endpoint) -> Result<Listener, Error> {
@@ -143,14 +149,18 @@ impl Shared {
     }
 
     pub(crate) async fn open_udp(&self, endpoint: Endpoint) -> Result<UdpSocket, Error> {
-        self.open_datagrams(endpoint.datagram(), Kind::Udp).await.map(UdpSocket::new)
+        self.open_datagrams(endpoint.datagram(), Kind::Udp)
+            .await
+            .map(UdpSocket::new)
     }
 
     pub(crate) async fn open_unix_datagram(
         &self,
         endpoint: Endpoint,
     ) -> Result<UnixDatagram, Error> {
-        self.open_datagrams(endpoint.datagram(), Kind::UnixDatagram).await.map(UnixDatagram::new)
+        self.open_datagrams(endpoint.datagram(), Kind::UnixDatagram)
+            .await
+            .map(UnixDatagram::new)
     }
 
     async fn open_datagrams(&self, endpoint: Endpoint, kind: Kind) -> Result<Datagrams, Error> {
@@ -176,35 +186,40 @@ impl Shared {
                 "endpoint opened"
             );
         }
-        let kind = claimed.sockets.first().map_or(Kind::Tcp, |socket| socket.kind());
+        let kind = claimed
+            .sockets
+            .first()
+            .map_or(Kind::Tcp, |socket| socket.kind());
         let gate = {
             let mut gates = self.gates();
             let gate = Arc::new(Gate::new(gates.initial));
-            gates.endpoints.insert(claimed.key.clone(), (kind, Arc::clone(&gate)));
+            gates
+                .endpoints
+                .insert(claimed.key.clone(), (kind, Arc::clone(&gate)));
             gate
         };
-        self.send(Input::Opened { key: claimed.key.clone() });
+        self.send(Input::Opened {
+            key: claimed.key.clone(),
+        });
         Ok((claimed, gate))
     }
 
     /// See [`Context::take`](crate::Context::take).
     pub(crate) fn take(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
-        let Some(descriptor) = self.store.take(name) else {
+        let explain = |error| Error::io(format!("could not take descriptor `{name}`"), error);
+        let Some(descriptor) = self.store.take(name).map_err(explain)? else {
             return Ok(None);
         };
-        let copy = descriptor
-            .try_clone()
-            .map_err(|error| Error::io(format!("could not copy descriptor `{name}`"), error));
-        self.store.lend(name, descriptor);
+        let copy = descriptor.try_clone().map_err(explain);
+        self.store.lend(name, descriptor).map_err(explain)?;
         copy.map(Some)
     }
 
     /// See [`Context::lend`](crate::Context::lend).
     pub(crate) fn lend(&self, name: &str, descriptor: OwnedFd) -> Result<(), Error> {
-        crate::sys::fd::set_cloexec(&descriptor)
-            .map_err(|error| Error::io(format!("could not lend descriptor `{name}`"), error))?;
-        self.store.lend(name, descriptor);
-        Ok(())
+        self.store
+            .lend(name, descriptor)
+            .map_err(|error| Error::io(format!("could not lend descriptor `{name}`"), error))
     }
 
     /// Moves every gate, and those of endpoints to come.
@@ -229,7 +244,10 @@ impl Shared {
     /// The endpoints whose listener is polled in vain, because this generation is not ready.
     pub(crate) fn waiting(&self) -> Vec<String> {
         let gates = self.gates();
-        let waiting = gates.endpoints.iter().filter(|(_, (_, gate))| gate.is_awaited());
+        let waiting = gates
+            .endpoints
+            .iter()
+            .filter(|(_, (_, gate))| gate.is_awaited());
         waiting.map(|(key, _)| key.clone()).collect()
     }
 

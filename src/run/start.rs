@@ -47,7 +47,12 @@ impl Inheritance {
     /// When this generation cannot serve with what it is offered; the predecessor has been told.
     pub(crate) fn receive(channel: Channel, store: &Store) -> Result<Self, Error> {
         let machine = Successor::offered(std::process::id().cast_signed());
-        let mut this = Self { channel, offer: None, orphaned: false, machine };
+        let mut this = Self {
+            channel,
+            offer: None,
+            orphaned: false,
+            machine,
+        };
         loop {
             let record = match this.channel.receive(MAX_RECORD) {
                 Ok(record) => record,
@@ -136,7 +141,11 @@ pub(crate) fn adopt(
     descriptors: Vec<OwnedFd>,
     store: &Store,
 ) -> Result<(), Refused> {
-    let announced: usize = sockets.entries.iter().map(|entry| entry.descriptors()).sum();
+    let announced: usize = sockets
+        .entries
+        .iter()
+        .map(|entry| entry.descriptors())
+        .sum();
     if announced != descriptors.len() {
         return Err(Refused::Garbage(format!(
             "{} descriptors came with a record that announces {announced}",
@@ -148,7 +157,9 @@ pub(crate) fn adopt(
         let socket = descriptors.next();
         let lock = if entry.lock { descriptors.next() } else { None };
         let Some(socket) = socket else {
-            return Err(Refused::Garbage("a description has no descriptor".to_owned()));
+            return Err(Refused::Garbage(
+                "a description has no descriptor".to_owned(),
+            ));
         };
         let inherited = verify(entry.clone(), socket, lock).map_err(|error| {
             Refused::Failed(Failed {
@@ -201,11 +212,21 @@ impl Offered {
                 pidfd: Some(Arc::new(pidfd)),
             })
             .collect();
-        Ok(Self { offer, incumbent, stderr, stderr_pipe, older })
+        Ok(Self {
+            offer,
+            incumbent,
+            stderr,
+            stderr_pipe,
+            older,
+        })
     }
 
     /// The mask that the service's threads have.
     pub(crate) fn mask(&self) -> SigSet {
-        self.offer.mask.iter().filter_map(|&number| Signal::try_from(number).ok()).collect()
+        self.offer
+            .mask
+            .iter()
+            .filter_map(|&number| Signal::try_from(number).ok())
+            .collect()
     }
 }

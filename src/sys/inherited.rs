@@ -15,8 +15,13 @@ use super::{fd, process, stdio};
 pub(crate) const CHANNEL_VARIABLE: &str = "HANDOVER_CHANNEL";
 
 /// Variables that speak to one process only and are not passed on to a successor.
-pub(crate) const PERSONAL_VARIABLES: [&str; 5] =
-    [CHANNEL_VARIABLE, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
+pub(crate) const PERSONAL_VARIABLES: [&str; 5] = [
+    CHANNEL_VARIABLE,
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+];
 
 /// What was found at the start.
 #[derive(Debug)]
@@ -62,7 +67,11 @@ impl Inherited {
                 activated = take_activated()?;
             }
         }
-        Ok(Self { channel, activated, start })
+        Ok(Self {
+            channel,
+            activated,
+            start,
+        })
     }
 }
 
@@ -74,7 +83,10 @@ impl Start {
             .filter(|(key, _)| !PERSONAL_VARIABLES.iter().any(|personal| key == personal))
             .collect();
         Self {
-            program: find_program(arguments.first().map(OsString::as_os_str), directory.as_deref()),
+            program: find_program(
+                arguments.first().map(OsString::as_os_str),
+                directory.as_deref(),
+            ),
             arguments,
             environment,
             directory,
@@ -130,15 +142,23 @@ fn take_activated() -> io::Result<Vec<(OwnedFd, Option<String>)>> {
 fn listen_fds(pid: Option<&str>, count: Option<&str>, own: u32) -> RawFd {
     let pid = pid.and_then(|pid| pid.parse::<u32>().ok());
     let count = count.and_then(|count| count.parse::<RawFd>().ok());
-    if pid == Some(own) { count.unwrap_or(0).max(0) } else { 0 }
+    if pid == Some(own) {
+        count.unwrap_or(0).max(0)
+    } else {
+        0
+    }
 }
 
 /// The path that the program was started with, if it leads to the file that is running; else that
 /// file as the kernel names it.
 fn find_program(argument: Option<&OsStr>, directory: Option<&Path>) -> Option<PathBuf> {
-    let running = std::fs::metadata("/proc/self/exe").ok().map(|file| (file.dev(), file.ino()));
+    let running = std::fs::metadata("/proc/self/exe")
+        .ok()
+        .map(|file| (file.dev(), file.ino()));
     let is_running = |path: &PathBuf| {
-        let found = std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let found = std::fs::metadata(path)
+            .ok()
+            .map(|file| (file.dev(), file.ino()));
         found.is_some() && found == running
     };
     candidates(argument?, directory, std::env::var_os("PATH").as_deref())
@@ -148,11 +168,7 @@ fn find_program(argument: Option<&OsStr>, directory: Option<&Path>) -> Option<Pa
 }
 
 /// Where `execvp(3)` would have looked.
-fn candidates(
-    argument: &OsStr,
-    directory: Option<&Path>,
-    search: Option<&OsStr>,
-) -> Vec<PathBuf> {
+fn candidates(argument: &OsStr, directory: Option<&Path>, search: Option<&OsStr>) -> Vec<PathBuf> {
     let absolute = |path: PathBuf| match directory {
         _ if path.is_absolute() => Some(path),
         Some(directory) => Some(directory.join(path)),
@@ -197,13 +213,20 @@ mod tests {
         };
         assert_eq!(find("/opt/app"), [PathBuf::from("/opt/app")]);
         assert_eq!(find("./app"), [PathBuf::from("/srv/./app")]);
-        assert_eq!(find("app"), [PathBuf::from("/bin/app"), PathBuf::from("/srv/tools/app")]);
+        assert_eq!(
+            find("app"),
+            [PathBuf::from("/bin/app"), PathBuf::from("/srv/tools/app")]
+        );
         assert!(candidates(OsStr::new("./app"), None, None).is_empty());
     }
 
     #[test]
     fn a_channel_is_believed_only_if_it_is_the_one_named() {
         assert_eq!(format_identity((8, 4711)), "8:4711");
-        assert!(take_channel().expect("no error without a channel").is_none());
+        assert!(
+            take_channel()
+                .expect("no error without a channel")
+                .is_none()
+        );
     }
 }

@@ -12,3 +12,4 @@ pub(crate) mod process;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod stdio;
+pub(crate) mod watch;

@@ -60,13 +60,21 @@ impl Handlers {
         let (wake, write) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
-        let mut handlers = Self { counts: Vec::new(), wake, ids: Vec::new() };
+        let mut handlers = Self {
+            counts: Vec::new(),
+            wake,
+            ids: Vec::new(),
+        };
         for signal in signals {
             let count = Arc::new(AtomicUsize::new(0));
             // In this order: whoever reads the byte finds the signal counted.
             let value = Arc::clone(&count);
-            handlers.ids.push(signal_hook::flag::register_usize(signal as i32, value, 1)?);
-            handlers.ids.push(pipe::register(signal as i32, write.try_clone()?)?);
+            handlers
+                .ids
+                .push(signal_hook::flag::register_usize(signal as i32, value, 1)?);
+            handlers
+                .ids
+                .push(pipe::register(signal as i32, write.try_clone()?)?);
             handlers.counts.push((signal, count));
         }
         Ok(handlers)

@@ -48,7 +48,10 @@ impl Spawn<'_> {
     /// What `chdir(2)` and `execve(2)` say, with the path.
     pub(crate) fn start(self, channel: Channel, stderr: OwnedFd) -> io::Result<Process> {
         let explain = |what: &str, path: &Path, error: &io::Error| {
-            io::Error::new(error.kind(), format!("could not {what} {}: {error}", path.display()))
+            io::Error::new(
+                error.kind(),
+                format!("could not {what} {}: {error}", path.display()),
+            )
         };
         let mut command = Command::new(self.program);
         if let Some((name, arguments)) = self.arguments.split_first() {

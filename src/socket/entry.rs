@@ -1,0 +1,174 @@
+//! An endpoint in the store.
+
+use std::sync::Arc;
+
+use super::description::{Description, key};
+use super::kind::Kind;
+use super::options::Options;
+use super::socket::Socket;
+use super::verify::Inherited;
+
+/// The sockets of one endpoint, and whose they are.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: Option<String>,
+    /// What was asked for, without the name.
+    pub(super) target: String,
+    pub(super) state: State,
+    /// What the predecessor calls it: more than one, if they were claimed as one.
+    pub(super) offered: Vec<String>,
+    /// How many sockets it should have.
+    count: usize,
+    /// By their index.
+    sockets: Vec<(u32, Arc<Socket>)>,
+}
+
+/// Whose an endpoint is.
+#[derive(Debug)]
+pub(super) enum State {
+    /// The predecessor's, until it has exited.
+    Unclaimed,
+    /// Adopted by this generation; the options are still to be set.
+    Adopted(Option<Options>),
+    /// Bound by this generation.
+    Bound,
+    /// A descriptor that this generation keeps for the next.
+    Lent,
+}
+
+impl Entry {
+    /// Of a socket that came from outside.
+    pub(super) fn inherited(inherited: Inherited) -> Self {
+        let Inherited {
+            description,
+            socket,
+        } = inherited;
+        let offered = vec![description.key()];
+        // Those that came by activation are grouped when they are claimed, by name or one by one.
+        let (target, index, count) = if description.activated {
+            let target = format!("{}{}", socket.kind().prefix(), socket.address());
+            (target, 0, 1)
+        } else {
+            (description.endpoint, description.index, description.count)
+        };
+        Self {
+            name: description.name,
+            target,
+            state: State::Unclaimed,
+            offered,
+            count: usize::try_from(count).unwrap_or(usize::MAX),
+            sockets: vec![(index, Arc::new(socket))],
+        }
+    }
+
+    /// Of sockets that this generation made, or was given by the service.
+    pub(super) fn fresh(
+        name: Option<String>,
+        target: String,
+        state: State,
+        sockets: Vec<Socket>,
+    ) -> Self {
+        let sockets: Vec<_> = (0..).zip(sockets.into_iter().map(Arc::new)).collect();
+        Self {
+            name,
+            target,
+            state,
+            offered: Vec::new(),
+            count: sockets.len(),
+            sockets,
+        }
+    }
+
+    /// Takes in another socket of the same endpoint; it is closed if it is there already.
+    pub(super) fn join(&mut self, other: Self) {
+        for (index, socket) in other.sockets {
+            if let Err(place) = self.sockets.binary_search_by_key(&index, |(i, _)| *i) {
+                self.sockets.insert(place, (index, socket));
+            }
+        }
+    }
+
+    /// Puts the sockets of another endpoint behind its own.
+    pub(super) fn append(&mut self, other: Self) {
+        self.count += other.count;
+        self.offered.extend(other.offered);
+        let sockets = std::mem::take(&mut self.sockets);
+        let all = sockets.into_iter().chain(other.sockets);
+        self.sockets = (0..).zip(all.map(|(_, socket)| socket)).collect();
+    }
+
+    pub(super) fn key(&self) -> String {
+        key(self.name.as_deref(), &self.target)
+    }
+
+    /// What the predecessor calls it; what this generation calls it, if there is none who could.
+    pub(super) fn predecessors_keys(&self) -> Vec<String> {
+        if self.offered.is_empty() {
+            vec![self.key()]
+        } else {
+            self.offered.clone()
+        }
+    }
+
+    /// The options that are still to be set; they are to be set once.
+    pub(super) fn take_options(&mut self) -> Option<Options> {
+        match &mut self.state {
+            State::Adopted(options) => options.take(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_claimed(&self) -> bool {
+        matches!(self.state, State::Adopted(_) | State::Bound)
+    }
+
+    pub(super) fn is_unclaimed(&self) -> bool {
+        matches!(self.state, State::Unclaimed)
+    }
+
+    pub(super) fn is_activated(&self) -> bool {
+        self.sockets().any(|socket| socket.is_activated())
+    }
+
+    pub(super) fn has_kind(&self, kinds: &[Kind]) -> bool {
+        self.sockets().any(|socket| kinds.contains(&socket.kind()))
+    }
+
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &Arc<Socket>> {
+        self.sockets.iter().map(|(_, socket)| socket)
+    }
+
+    /// The socket, if there is no more than one.
+    pub(super) fn only_socket(&self) -> Option<&Arc<Socket>> {
+        match self.sockets.as_slice() {
+            [(_, socket)] if self.count == 1 => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// How many of its sockets did not come.
+    pub(super) fn missing(&self) -> usize {
+        self.count.saturating_sub(self.sockets.len())
+    }
+
+    /// What an Offer says of its sockets.
+    pub(super) fn describe(&self) -> impl Iterator<Item = (Description, Arc<Socket>)> {
+        let count = u32::try_from(self.sockets.len()).unwrap_or(u32::MAX);
+        (0..).zip(self.sockets()).map(move |(index, socket)| {
+            let inode = socket.path().map(|path| path.inode());
+            let description = Description {
+                name: self.name.clone(),
+                endpoint: self.target.clone(),
+                kind: socket.kind(),
+                address: socket.address().clone(),
+                index,
+                count,
+                lock: socket.path().is_some(),
+                device: inode.map(|inode| inode.device),
+                inode: inode.map(|inode| inode.inode),
+                activated: socket.is_activated(),
+            };
+            (description, Arc::clone(socket))
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! Options on sockets that exist.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use socket2::SockRef;
+
+use super::address::Address;
+use super::bind::backlog;
+use super::endpoint::Endpoint;
+use super::options::Options;
+use super::overlap::Claim;
+use super::socket::Socket;
+
+/// Warns of options that an adopted socket does not have and can no longer be given.
+pub(super) fn check(socket: &Socket, options: &Options, key: &str, warnings: &mut Vec<String>) {
+    if !socket.kind().is_inet() {
+        return;
+    }
+    let mut compare = |name: &str, wanted: Option<bool>, actual: fn(&Socket) -> bool| {
+        let Some(wanted) = wanted else { return };
+        if wanted != actual(socket) {
+            let state = if wanted { "off" } else { "on" };
+            warnings.push(format!(
+                "endpoint `{key}`: `{name}` is {state} for the socket that was adopted on {}, \
+                 and can only be set on a fresh one",
+                socket.address()
+            ));
+        }
+    };
+    compare("reuse_port", options.reuse_port, shares_port);
+    if let Some(SocketAddr::V6(_)) = socket.address().inet() {
+        compare("only_v6", options.only_v6, is_only_v6);
+    }
+}
+
+/// Sets the options that can be set on a live socket, and warns where it fails.
+pub(super) fn apply(
+    socket: &Arc<Socket>,
+    options: &Options,
+    key: &str,
+    warnings: &mut Vec<String>,
+) {
+    let mut warn = |what: &str, why: &dyn std::fmt::Display| {
+        warnings.push(format!("endpoint `{key}`: could not set {what}: {why}"));
+    };
+    if let (Some(connections), true) = (options.backlog, socket.kind().is_stream()) {
+        // listen(2) on a socket that listens changes its backlog and nothing else.
+        if let Err(error) = SockRef::from(socket.as_ref()).listen(backlog(connections)) {
+            warn("the backlog", &error);
+        }
+    }
+    if options.mode.is_none() && options.owner.is_none() {
+        return;
+    }
+    match (socket.path(), socket.address()) {
+        (Some(path), _) => {
+            if let Err(error) = path.set_permissions(options) {
+                warn("mode and owner", &error);
+            }
+        }
+        (None, Address::Path(_)) => warn("mode and owner", &"the path belongs to systemd"),
+        (None, _) => {}
+    }
+}
+
+/// What a socket keeps others from binding.
+pub(super) fn claim(socket: &Socket) -> Option<Claim> {
+    let address = socket.address().inet()?;
+    Some(Claim {
+        address,
+        only_v6: address.is_ipv6() && is_only_v6(socket),
+    })
+}
+
+/// Does an endpoint, on these addresses, leave IPv4 alone?
+pub(super) fn only_v6(endpoint: &Endpoint, addresses: &[SocketAddr]) -> bool {
+    let wildcard = |address: &SocketAddr| address.is_ipv6() && address.ip().is_unspecified();
+    if !addresses.iter().any(wildcard) {
+        return false;
+    }
+    let asked = endpoint.options().only_v6;
+    asked
+        .or(addresses.iter().any(SocketAddr::is_ipv4).then_some(true))
+        .unwrap_or_else(|| {
+            // Without IPv6 there is no such file, and no such socket.
+            let default = std::fs::read("/proc/sys/net/ipv6/bindv6only");
+            default.is_ok_and(|value| value.starts_with(b"1"))
+        })
+}
+
+pub(super) fn shares_port(socket: &Socket) -> bool {
+    SockRef::from(socket).reuse_port().unwrap_or(false)
+}
+
+fn is_only_v6(socket: &Socket) -> bool {
+    SockRef::from(socket).only_v6().unwrap_or(false)
+}

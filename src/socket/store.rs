@@ -1,0 +1,345 @@
+//! The sockets of this generation.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::address::Address;
+use super::bind::{Bound, bind, resolve};
+use super::claimed::Claimed;
+use super::description::Description;
+use super::endpoint::{Endpoint, Target};
+use super::endpoints::Endpoints;
+use super::entry::{Entry, State};
+use super::error::{Error, Problem};
+use super::kind::Kind;
+use super::settings;
+use super::socket::Socket;
+use super::verify::{self, Inherited};
+
+/// The sockets of this generation, by endpoint.
+///
+/// An endpoint is *unclaimed* when it was inherited and the service did not ask for it yet,
+/// *claimed* when it was adopted or bound by this generation, and *lent* when it is another
+/// descriptor that the service keeps here for the next generation. A handover
+/// [offers](Self::offer) all of them.
+///
+/// All methods take `&self`. The lock inside is held for one call, and never while one waits.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    inner: Mutex<Endpoints>,
+}
+
+impl Store {
+    /// A store with nothing in it.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Claims the endpoint: adopts it if it was inherited, or else binds it.
+    ///
+    /// `kinds` are those that the caller can use, [`Kind::STREAMS`] for a listener.
+    ///
+    /// # Errors
+    ///
+    /// If the endpoint is claimed already, overlaps another one, is of another kind, or cannot be
+    /// bound.
+    ///
+    /// # Cancel safety
+    ///
+    /// It waits only for the address of a host name. Until then nothing has happened.
+    pub(crate) async fn open(&self, endpoint: &Endpoint, kinds: &[Kind]) -> Result<Claimed, Error> {
+        if let Some(claimed) = self.claim(endpoint, kinds)? {
+            return Ok(claimed);
+        }
+        let addresses = resolve(endpoint).await?;
+        if let Some(error) = self.overlap(endpoint, &addresses) {
+            return Err(error);
+        }
+        let bound = bind(endpoint, &addresses)?;
+        self.insert_bound(endpoint, bound)
+    }
+
+    /// Takes in a socket that came from the predecessor or by activation: unclaimed, for now.
+    pub(crate) fn insert_inherited(&self, inherited: Inherited) {
+        let mut held = self.lock();
+        let entry = Entry::inherited(inherited);
+        let known = held.by_key(&entry.key());
+        let known = known.filter(|(_, known)| known.is_unclaimed() && !known.is_activated());
+        match known.map(|(id, _)| id) {
+            Some(id) => {
+                held.change(id, |known| known.join(entry));
+            }
+            None => held.insert(entry),
+        }
+    }
+
+    /// Adopts the endpoint if it was inherited.
+    ///
+    /// The key is the name with the address, or with the kind if systemd has passed it; else the
+    /// address alone: as it was asked for, or as it is bound.
+    ///
+    /// # Errors
+    ///
+    /// If this generation has claimed it already, or what goes by its name is of another kind.
+    pub(crate) fn claim(
+        &self,
+        endpoint: &Endpoint,
+        kinds: &[Kind],
+    ) -> Result<Option<Claimed>, Error> {
+        let endpoint = &absolute(endpoint)?;
+        let refuse = |problem| Error::adopt(endpoint, problem);
+        let kind = endpoint.kind();
+        let kinds = match &kind {
+            Some(kind) if !kinds.contains(kind) => {
+                let problem = Problem::unexpected_kind([*kind], kinds);
+                return Err(Error::bind(endpoint, problem));
+            }
+            Some(kind) => std::slice::from_ref(kind),
+            None => kinds,
+        };
+        let mut held = self.lock();
+        held.check_unclaimed(endpoint, kinds).map_err(refuse)?;
+        let ids = held.find(endpoint, kinds).map_err(refuse)?;
+        match ids.split_first() {
+            Some((first, others)) => Ok(held.adopt(endpoint, *first, others)),
+            None if endpoint.target == Target::Activated => Err(refuse(Problem::NotActivated)),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes in what was bound for the endpoint: claimed.
+    ///
+    /// # Errors
+    ///
+    /// If it was claimed in the meantime; then what was bound is undone.
+    pub(crate) fn insert_bound(
+        &self,
+        endpoint: &Endpoint,
+        mut bound: Bound,
+    ) -> Result<Claimed, Error> {
+        let endpoint = &absolute(endpoint)?;
+        let mut held = self.lock();
+        let kinds: Vec<_> = endpoint.kind().into_iter().collect();
+        held.check_unclaimed(endpoint, &kinds)
+            .map_err(|problem| Error::bind(endpoint, problem))?;
+        let warnings = std::mem::take(&mut bound.warnings);
+        let entry = Entry::fresh(
+            endpoint.given_name().map(str::to_owned),
+            endpoint.target_text(),
+            State::Bound,
+            bound.into_sockets(),
+        );
+        let claimed = Claimed {
+            key: entry.key(),
+            sockets: entry.sockets().cloned().collect(),
+            adopted: false,
+            warnings,
+        };
+        held.insert(entry);
+        Ok(claimed)
+    }
+
+    /// The error that binding this endpoint on these addresses would be, because of another
+    /// endpoint that is held here.
+    ///
+    /// `SO_REUSEPORT` on both is no error, except where the other one is unclaimed: the kernel
+    /// would go on handing connections to it. Where the endpoint has a closure of its own the
+    /// kernel decides, since a socket can be bound to a device too.
+    pub(crate) fn overlap(&self, endpoint: &Endpoint, addresses: &[SocketAddr]) -> Option<Error> {
+        let held = self.lock();
+        let (other, socket) = match &endpoint.target {
+            Target::Address(kind, address @ (Address::Path(_) | Address::Abstract(_))) => {
+                held.holding(*kind, address)
+            }
+            Target::Address(kind, _) | Target::Host(kind, ..) => {
+                held.overlapping(*kind, endpoint, addresses)
+            }
+            Target::Activated => None,
+        }?;
+        let problem = Problem::Overlap {
+            state: if other.is_claimed() {
+                "the endpoint"
+            } else {
+                "the inherited endpoint"
+            },
+            other: other.key(),
+            address: socket.address().to_string(),
+        };
+        Some(Error::bind(endpoint, problem))
+    }
+
+    /// Sets on adopted sockets what their endpoints ask for and the predecessor had not: backlog,
+    /// mode and owner. Gives what could not be set.
+    ///
+    /// The predecessor uses the same sockets, so this has to wait until it no longer matters to
+    /// it: after the Commit, or at once where there is no predecessor.
+    pub(crate) fn apply_options(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        self.lock().for_each_mut(|entry| {
+            if let Some(options) = entry.take_options() {
+                let key = entry.key();
+                for socket in entry.sockets() {
+                    settings::apply(socket, &options, &key, &mut warnings);
+                }
+            }
+        });
+        warnings
+    }
+
+    /// The keys of what was claimed, as the predecessor's Offer called them (for a fresh endpoint:
+    /// as this generation calls it).
+    pub(crate) fn claimed_keys(&self) -> Vec<String> {
+        let held = self.lock();
+        let claimed = held.iter().filter(|entry| entry.is_claimed());
+        let mut keys: Vec<_> = claimed.flat_map(Entry::predecessors_keys).collect();
+        // The sockets of an activated endpoint were one before.
+        keys.dedup();
+        keys
+    }
+
+    /// The keys of what was inherited and not claimed.
+    pub(crate) fn unclaimed(&self) -> Vec<String> {
+        let held = self.lock();
+        let unclaimed = held.iter().filter(|entry| entry.is_unclaimed());
+        unclaimed.map(Entry::key).collect()
+    }
+
+    /// Closes what was inherited and not claimed, removes its paths, and gives its keys.
+    ///
+    /// Only when the predecessor has exited, since it may serve on them until then, and not during
+    /// a handover, since the successor may want them.
+    pub(crate) fn close_unclaimed(&self) -> Vec<String> {
+        let mut held = self.lock();
+        let unclaimed = held.ids(Entry::is_unclaimed);
+        unclaimed
+            .into_iter()
+            .filter_map(|id| held.remove(id))
+            .map(|entry| {
+                for path in entry.sockets().filter_map(|socket| socket.path()) {
+                    // What stays behind is stale, and replaced by the next who binds it.
+                    path.remove().ok();
+                }
+                entry.key()
+            })
+            .collect()
+    }
+
+    /// Everything there is, in the order in which it came, with its descriptors
+    /// ([`Socket::descriptors`]).
+    pub(crate) fn offer(&self) -> Vec<(Description, Arc<Socket>)> {
+        let held = self.lock();
+        held.iter().flat_map(Entry::describe).collect()
+    }
+
+    /// The same of one endpoint, by [its key](Claimed::key).
+    pub(crate) fn offer_of(&self, key: &str) -> Vec<(Description, Arc<Socket>)> {
+        let held = self.lock();
+        let entry = held.by_key(key);
+        entry.map_or_else(Vec::new, |(_, entry)| entry.describe().collect())
+    }
+
+    /// Gives a lent or inherited descriptor away: it is offered no more, unless it is lent again.
+    ///
+    /// Several that systemd has passed under one name come out one after the other.
+    ///
+    /// # Errors
+    ///
+    /// If it is on its way to a successor and cannot be duplicated. It stays.
+    pub(crate) fn take(&self, name: &str) -> io::Result<Option<OwnedFd>> {
+        let mut held = self.lock();
+        let found = held.of_name(name).find_map(|(id, entry)| {
+            let socket = entry.sockets().next()?;
+            (!entry.is_claimed() && socket.kind() == Kind::Descriptor)
+                .then(|| (id, Arc::clone(socket)))
+        });
+        let Some((id, socket)) = found else {
+            return Ok(None);
+        };
+        let descriptor = socket.as_fd().try_clone_to_owned()?;
+        held.remove(id);
+        Ok(Some(descriptor))
+    }
+
+    /// Keeps a descriptor for the next generation, in the place of those that have the same name.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made CLOEXEC, which is to say, if it is none.
+    pub(crate) fn lend(&self, name: &str, descriptor: OwnedFd) -> io::Result<()> {
+        let socket = verify::lent(descriptor)?;
+        let mut held = self.lock();
+        let replaced: Vec<_> = held
+            .of_name(name)
+            .filter(|(_, entry)| entry.has_kind(&[Kind::Descriptor]))
+            .map(|(id, _)| id)
+            .collect();
+        for id in replaced {
+            held.remove(id);
+        }
+        held.insert(Entry::fresh(
+            Some(name.to_owned()),
+            Kind::Descriptor.prefix().to_owned(),
+            State::Lent,
+            vec![socket],
+        ));
+        Ok(())
+    }
+
+    /// Lets go of an endpoint that the service listens on no longer, by [its key](Claimed::key).
+    ///
+    /// The sockets close when the listener has dropped them too. Their paths stay, unless the
+    /// caller knows that nobody else serves on them, and [removes](Socket::remove_path) them.
+    pub(crate) fn release(&self, key: &str) -> Vec<Arc<Socket>> {
+        let mut held = self.lock();
+        let id = held.by_key(key).map(|(id, _)| id);
+        let entry = id.and_then(|id| held.remove(id));
+        entry.map_or_else(Vec::new, |entry| entry.sockets().cloned().collect())
+    }
+
+    /// Removes all paths, on the final stop. Gives what could not be removed.
+    pub(crate) fn remove_paths(&self) -> Vec<String> {
+        self.remove_paths_of(|_| true)
+    }
+
+    /// Removes the paths that this generation bound itself, when it fails before it has served.
+    /// Gives what could not be removed.
+    pub(crate) fn remove_bound_paths(&self) -> Vec<String> {
+        self.remove_paths_of(|entry| matches!(entry.state, State::Bound))
+    }
+
+    fn remove_paths_of(&self, is_wanted: impl Fn(&Entry) -> bool) -> Vec<String> {
+        let held = self.lock();
+        let wanted = held.iter().filter(|entry| is_wanted(entry));
+        wanted
+            .flat_map(Entry::sockets)
+            .filter_map(|socket| {
+                let error = socket.remove_path().err()?;
+                Some(format!("could not remove {}: {error}", socket.address()))
+            })
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Endpoints> {
+        // A panic in here would leave an endpoint out; the others are as good as before.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The endpoint as it is kept: checked, and with an absolute path, so that a key means the same
+/// file wherever the next generation is started.
+fn absolute(endpoint: &Endpoint) -> Result<Endpoint, Error> {
+    endpoint
+        .check()
+        .map_err(Problem::from)
+        .and_then(|()| {
+            endpoint
+                .absolute()
+                .map_err(|error| Problem::io("find the working directory", error))
+        })
+        .map_err(|problem| Error::bind(endpoint, problem))
+}
+
+#[cfg(test)]
+mod tests;

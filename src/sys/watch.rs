@@ -1,0 +1,25 @@
+//! Descriptors on the runtime.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Registers a descriptor with the current runtime.
+///
+/// `T` has to own one descriptor for as long as it lives, as [`OwnedFd`](std::os::fd::OwnedFd), the
+/// sockets of the standard library, and an `Arc` of something that holds them do.
+///
+/// # Panics
+///
+/// When it is called outside a runtime with I/O enabled.
+pub(crate) fn watch<T: AsFd + AsRawFd>(
+    descriptor: T,
+    interest: Interest,
+) -> io::Result<AsyncFd<T>> {
+    // SAFETY: the descriptor stays open and the same while the value lives, by the contract above.
+    // If that were false, epoll(7) would report on whatever has its number by then.
+    let registered = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
+    Ok(registered?)
+}
