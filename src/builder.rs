@@ -2,17 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
-use std::io;
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
-
-use tokio::runtime;
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::lifecycle::signal::Signal;
 use crate::run::{Prepared, Program};
+use crate::runtime::{self, Flavor};
 
 /// The options of a service, each with a default, and [`run`](Self::run) at the end.
 ///
@@ -20,7 +18,7 @@ use crate::run::{Prepared, Program};
 ///
 /// | option | default | what it is |
 /// |---|---|---|
-/// | [`flavor`](Self::flavor), [`worker_threads`](Self::worker_threads), [`max_blocking_threads`](Self::max_blocking_threads), [`start_paused`](Self::start_paused), [`name`](Self::name) | Tokio's | the runtime |
+/// | [`flavor`](Self::flavor), [`worker_threads`](Self::worker_threads), [`max_blocking_threads`](Self::max_blocking_threads), [`name`](Self::name) | Tokio's | the runtime |
 /// | [`ready_timeout`](Self::ready_timeout) | 60 s | from the start of a successor until it is ready |
 /// | [`commit_timeout`](Self::commit_timeout) | 2 s | from the commit until the successor's gates are open |
 /// | [`drain_timeout`](Self::drain_timeout) | 30 s | how long connections may go on after a handover |
@@ -54,29 +52,8 @@ use crate::run::{Prepared, Program};
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is run"]
 pub struct Builder {
-    runtime: Runtime,
+    runtime: runtime::Options,
     options: Options,
-}
-
-/// The flavor of the runtime, as in `tokio::runtime::Builder`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Flavor {
-    /// Tasks are spread over worker threads.
-    #[default]
-    MultiThread,
-    /// Everything runs on the one thread that calls [`Builder::run`].
-    CurrentThread,
-}
-
-/// Tokio's options.
-#[derive(Debug, Clone, Default)]
-struct Runtime {
-    flavor: Flavor,
-    worker_threads: Option<usize>,
-    max_blocking_threads: Option<usize>,
-    start_paused: bool,
-    name: Option<String>,
 }
 
 /// The framework's options.
@@ -100,7 +77,7 @@ impl Builder {
     /// Starts with the defaults.
     pub fn new() -> Self {
         Self {
-            runtime: Runtime::default(),
+            runtime: runtime::Options::default(),
             options: Options {
                 ready_timeout: Duration::from_secs(60),
                 commit_timeout: Duration::from_secs(2),
@@ -136,10 +113,20 @@ impl Builder {
         self
     }
 
-    /// Whether Tokio's clock starts paused, for tests; needs Tokio's feature `test-util` and the
-    /// current-thread flavor, as in Tokio.
+    /// Whether Tokio's clock starts paused, for tests; needs the current-thread or local flavor, as
+    /// in Tokio.
+    #[cfg(feature = "test-util")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     pub fn start_paused(mut self, paused: bool) -> Self {
         self.runtime.start_paused = paused;
+        self
+    }
+
+    /// What the runtime does when a task panics; needs the current-thread or local flavor and
+    /// `--cfg tokio_unstable`, as in Tokio.
+    #[cfg(tokio_unstable)]
+    pub fn unhandled_panic(mut self, behavior: runtime::UnhandledPanic) -> Self {
+        self.runtime.unhandled_panic = Some(behavior);
         self
     }
 
@@ -293,8 +280,7 @@ impl Builder {
             Err(error) => return Err::<(), _>(error).report(),
         };
         let code = runtime.block_on(prepared.run(main));
-        // What still blocks a thread has had its time.
-        runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+        runtime.shut_down();
         code
     }
 
@@ -341,24 +327,3 @@ impl Options {
         self.stop_timeout.unwrap_or(self.drain_timeout)
     }
 }
-
-impl Runtime {
-    fn build(&self) -> io::Result<runtime::Runtime> {
-        let mut builder = match self.flavor {
-            Flavor::MultiThread => runtime::Builder::new_multi_thread(),
-            Flavor::CurrentThread => runtime::Builder::new_current_thread(),
-        };
-        if let Some(count) = self.worker_threads {
-            builder.worker_threads(count);
-        }
-        if let Some(count) = self.max_blocking_threads {
-            builder.max_blocking_threads(count);
-        }
-        if let Some(name) = &self.name {
-            builder.name(name);
-        }
-        builder.enable_all().build()
-    }
-}
-
-const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);

@@ -270,11 +270,8 @@ impl Context {
     }
 
     fn hook_failed(&self, stage: Stage, error: HookError) -> Error {
-        self.shared.note(Failed {
-            stage,
-            component: Some(error.component.clone()),
-            error: error.to_string(),
-        });
+        self.shared
+            .note(Failed::new(stage, Some(error.component.clone()), &error));
         if error.hook == Hook::Ready {
             self.shared.send(Input::NotReady);
         }
@@ -284,11 +281,7 @@ impl Context {
     /// Remembers an error of the initialisation, so that the operator is told if main ends by it.
     fn noted<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result {
-            self.shared.note(Failed {
-                stage: Stage::Init,
-                component: None,
-                error: error.to_string(),
-            });
+            self.shared.note(Failed::new(Stage::Init, None, error));
         }
         result
     }

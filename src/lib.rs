@@ -7,6 +7,7 @@ mod lifecycle;
 mod net;
 mod protocol;
 mod run;
+mod runtime;
 mod socket;
 #[allow(
     unsafe_code,
@@ -14,7 +15,7 @@ mod socket;
 )]
 mod sys;
 
-pub use builder::{Builder, Flavor};
+pub use builder::Builder;
 pub use context::{Context, Predecessor, Successor};
 pub use error::Error;
 #[cfg(feature = "macros")]
@@ -28,4 +29,7 @@ pub use net::datagram::{UdpSocket, UnixDatagram};
 pub use net::listener::Listener;
 pub use net::peer::Peer;
 pub use run::Prepared;
+pub use runtime::Flavor;
+#[cfg(tokio_unstable)]
+pub use runtime::UnhandledPanic;
 pub use socket::{Endpoint, InvalidEndpoint};

@@ -154,12 +154,16 @@ impl ToIncumbent {
 impl Sockets {
     /// Distributes the sockets of an offer over records that fit; none where there are no sockets.
     pub(crate) fn split(entries: Vec<Description>) -> impl Iterator<Item = Self> {
-        codec::split(entries, MAX_DESCRIPTORS)
+        // With its lock a socket is two descriptors.
+        codec::split(entries, MAX_DESCRIPTORS / 2)
             .into_iter()
             .filter(|part| !part.is_empty())
-            .map(|entries| Self {
-                descriptors: u32::try_from(entries.len()).expect("at most MAX_DESCRIPTORS"),
-                entries,
+            .map(|entries| {
+                let count: usize = entries.iter().map(Description::descriptors).sum();
+                Self {
+                    descriptors: u32::try_from(count).expect("at most MAX_DESCRIPTORS"),
+                    entries,
+                }
             })
     }
 }

@@ -5,6 +5,8 @@
 //! carries out their actions is on a higher floor.
 
 mod codec;
+#[cfg(test)]
+mod explore;
 mod failure;
 pub(crate) mod incumbent;
 mod message;

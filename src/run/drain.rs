@@ -19,6 +19,8 @@ pub(crate) struct Drain {
     pub(crate) hooks_drained: bool,
     /// Whether the deadline, or a second stop, has come.
     pub(crate) aborted: bool,
+    /// Whether main has had its time.
+    pub(crate) drop_main: bool,
     /// Whether what was cut has had its moment to end by itself.
     pub(crate) over: bool,
     /// Whether something was cut.
@@ -37,6 +39,7 @@ impl Drain {
             is_stop,
             hooks_drained: false,
             aborted: false,
+            drop_main: false,
             over: false,
             cut: false,
             timer: None,
@@ -58,6 +61,11 @@ impl Drain {
     /// Asks for an input a second from now.
     pub(crate) fn tick(&self) {
         self.later(Instant::now() + Duration::from_secs(1), Input::DrainTick);
+    }
+
+    /// Gives main a moment to end by itself.
+    pub(crate) fn spare_main(&self) {
+        self.later(Instant::now() + ABORT_GRACE, Input::MainOver);
     }
 
     /// Gives what was cut a moment to end by itself.

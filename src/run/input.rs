@@ -57,6 +57,8 @@ pub(crate) enum Input {
     Quiet,
     /// The deadline of the drain has come.
     Deadline,
+    /// A main that was told of a failure has had its moment to end by itself.
+    MainOver,
     /// What was cut at the deadline has had its moment to end by itself.
     AbortOver,
     /// A second of the drain has passed.

@@ -27,6 +27,8 @@ pub(crate) struct Inheritance {
     /// Whether the predecessor was seen to be gone.
     pub(crate) orphaned: bool,
     pub(crate) machine: Successor,
+    /// What the machine asked for that needs a runtime.
+    pub(crate) unperformed: Vec<Action>,
 }
 
 /// The Offer, with its descriptors.
@@ -52,17 +54,14 @@ impl Inheritance {
             offer: None,
             orphaned: false,
             machine,
+            unperformed: Vec::new(),
         };
         loop {
             let record = match this.channel.receive(MAX_RECORD) {
                 Ok(record) => record,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => None,
                 Err(error) => {
-                    this.step(Event::Failed(Failed {
-                        stage: Stage::Adopt,
-                        component: None,
-                        error: error.to_string(),
-                    }))?;
+                    this.step(Event::Failed(Failed::new(Stage::Adopt, None, &error)))?;
                     continue;
                 }
             };
@@ -103,7 +102,7 @@ impl Inheritance {
                     let reason = reason.unwrap_or_else(|| "it was told to end".to_owned());
                     return Err(Error::not_serving(reason));
                 }
-                other => tracing::debug!(?other, "nothing to do before main runs"),
+                other => self.unperformed.push(other),
             }
         }
         Ok(run)
@@ -161,13 +160,8 @@ pub(crate) fn adopt(
                 "a description has no descriptor".to_owned(),
             ));
         };
-        let inherited = verify(entry.clone(), socket, lock).map_err(|error| {
-            Refused::Failed(Failed {
-                stage: Stage::Adopt,
-                component: None,
-                error: error.to_string(),
-            })
-        })?;
+        let inherited = verify(entry.clone(), socket, lock)
+            .map_err(|error| Refused::Failed(Failed::new(Stage::Adopt, None, &error)))?;
         store.insert_inherited(inherited);
     }
     Ok(())

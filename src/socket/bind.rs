@@ -212,7 +212,7 @@ fn unix_abstract(kind: Kind, name: &[u8], options: &Options) -> Result<Socket, P
 fn unix_path(kind: Kind, path: &Path, options: &Options) -> Result<Socket, Problem> {
     let path = std::path::absolute(path)
         .map_err(|error| Problem::io("find the working directory", error))?;
-    check_path(&path).map_err(|error| error.in_text(path.display().to_string()))?;
+    check_path(&path).map_err(|error| error.in_text(&path.display().to_string()))?;
     let lock = PathLock::acquire(&path)?;
     let socket = match remove_stale(&path).and_then(|()| bind_path(kind, &path, options)) {
         Ok(socket) => socket,
@@ -324,4 +324,271 @@ fn refused(error: io::Error, address: String, why: &str) -> Problem {
 fn is_unavailable(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+    use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+    use socket2::SockRef;
+
+    use super::*;
+
+    fn endpoint(text: &str) -> Endpoint {
+        text.parse().unwrap()
+    }
+
+    fn bind_one(endpoint: &Endpoint) -> Result<Socket, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        let addresses = runtime.block_on(resolve(endpoint))?;
+        let mut sockets = bind(endpoint, &addresses)?.into_sockets();
+        assert_eq!(sockets.len(), 1);
+        Ok(sockets.remove(0))
+    }
+
+    fn assert_well_made(socket: &Socket) {
+        let flags = fcntl(socket.as_fd(), FcntlArg::F_GETFD).unwrap();
+        assert!(FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC));
+        let flags = fcntl(socket.as_fd(), FcntlArg::F_GETFL).unwrap();
+        assert!(OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK));
+        let listens = SockRef::from(socket).is_listener().unwrap();
+        assert_eq!(listens, socket.kind().is_stream());
+    }
+
+    #[test]
+    fn every_kind_is_made_well() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = directory.path().file_name().unwrap().to_str().unwrap();
+        let path = |file: &str| directory.path().join(file).display().to_string();
+        let table = [
+            ("127.0.0.1:0".to_owned(), Kind::Tcp),
+            ("[::1]:0".to_owned(), Kind::Tcp),
+            ("udp:127.0.0.1:0".to_owned(), Kind::Udp),
+            (format!("unix:{}", path("stream")), Kind::Unix),
+            (format!("unix:@{name}"), Kind::Unix),
+            (
+                format!("unix-seqpacket:{}", path("seqpacket")),
+                Kind::UnixSeqpacket,
+            ),
+            (format!("unix-seqpacket:@{name}"), Kind::UnixSeqpacket),
+            (
+                format!("unix-datagram:{}", path("datagram")),
+                Kind::UnixDatagram,
+            ),
+            (format!("unix-datagram:@{name}"), Kind::UnixDatagram),
+        ];
+        for (text, kind) in table {
+            let socket = bind_one(&endpoint(&text)).unwrap();
+            assert_eq!(socket.kind(), kind, "{text}");
+            assert_well_made(&socket);
+            match socket.address() {
+                Address::Inet(inet) => assert_ne!(inet.port(), 0, "{text}"),
+                other => assert!(text.ends_with(&other.to_string()), "{text}"),
+            }
+            let owned = matches!(socket.address(), Address::Path(_));
+            assert_eq!(socket.path().is_some(), owned, "{text}");
+            assert_eq!(
+                socket.descriptors().count(),
+                1 + usize::from(owned),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn options_are_set() {
+        let tcp = endpoint("[::]:0").reuse_port(true).only_v6(true).backlog(7);
+        let socket =
+            bind_one(&tcp.configure(|socket| SockRef::from(&socket).set_recv_buffer_size(12_345)))
+                .unwrap();
+        let options = SockRef::from(&socket);
+        assert!(options.reuse_port().unwrap());
+        assert!(options.only_v6().unwrap());
+        assert!(options.reuse_address().unwrap());
+        assert_eq!(options.recv_buffer_size().unwrap(), 2 * 12_345);
+
+        let udp = bind_one(&endpoint("udp:127.0.0.1:0")).unwrap();
+        assert!(!SockRef::from(&udp).reuse_address().unwrap());
+    }
+
+    #[test]
+    fn the_closure_can_refuse() {
+        let refusing = endpoint("127.0.0.1:0").configure(|_| Err(io::Error::other("not today")));
+        let error = bind_one(&refusing).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "could not bind endpoint `127.0.0.1:0`: configure the socket: not today"
+        );
+    }
+
+    #[test]
+    fn an_address_in_use_is_named() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap();
+        let error = bind_one(&Endpoint::from(address).name("http")).unwrap_err();
+        assert!(error.is_in_use());
+        assert_eq!(
+            error.to_string(),
+            format!("could not bind endpoint `http={address}`: {address} is in use")
+        );
+    }
+
+    #[test]
+    fn a_host_name_has_one_port() {
+        let socket = endpoint("localhost:0");
+        let both = [
+            SocketAddr::from(([127, 0, 0, 1], 0)),
+            SocketAddr::from(([127, 0, 0, 2], 0)),
+            SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0)),
+        ];
+        let sockets = bind(&socket, &both).unwrap().into_sockets();
+        let ports: Vec<_> = sockets
+            .iter()
+            .map(|socket| socket.address().inet().unwrap().port())
+            .collect();
+        assert_eq!(ports, [ports[0]; 3]);
+    }
+
+    #[test]
+    fn both_wildcards_of_a_host_name_fit() {
+        let both = [
+            SocketAddr::from(([0; 8], 0)),
+            SocketAddr::from(([0, 0, 0, 0], 0)),
+        ];
+        let sockets = bind(&endpoint("any:0"), &both).unwrap().into_sockets();
+        assert_eq!(sockets.len(), 2);
+    }
+
+    #[test]
+    fn an_address_that_the_host_does_not_have_is_skipped() {
+        // TEST-NET-1, RFC 5737: nobody has it.
+        let elsewhere = SocketAddr::from(([192, 0, 2, 1], 0));
+        let here = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut bound = bind(&endpoint("some:0"), &[elsewhere, here]).unwrap();
+        assert_eq!(bound.warnings.len(), 1);
+        assert!(bound.warnings[0].starts_with("bind 192.0.2.1:0: "));
+        assert!(bound.warnings.remove(0).ends_with(", skipped"));
+        assert_eq!(bound.into_sockets().len(), 1);
+
+        let error = bind(&endpoint("some:0"), &[elsewhere]).unwrap_err();
+        assert_eq!(error.io().unwrap().kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_an_error() {
+        let error = bind_one(&endpoint("no-such-host.invalid:0")).unwrap_err();
+        assert!(
+            error.to_string().contains("resolve `no-such-host.invalid`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn systemd_sockets_are_never_made() {
+        let error = bind_one(&endpoint("systemd:http")).unwrap_err().to_string();
+        assert!(error.contains("never bound afresh"), "{error}");
+    }
+
+    #[test]
+    fn mode_and_owner_are_set() {
+        let directory = tempfile::tempdir().unwrap();
+        let (uid, gid) = match nix::unistd::geteuid() {
+            root if root.is_root() => (65534, 65533),
+            user => (user.as_raw(), nix::unistd::getegid().as_raw()),
+        };
+        for kind in ["unix", "unix-seqpacket", "unix-datagram"] {
+            let path = directory.path().join(kind);
+            let endpoint = endpoint(&format!("{kind}:{}", path.display()));
+            let _socket = bind_one(&endpoint.mode(0o626).owner(uid, gid)).unwrap();
+            let metadata = std::fs::metadata(&path).unwrap();
+            assert_eq!(metadata.mode() & 0o7777, 0o626, "{kind}");
+            assert_eq!((metadata.uid(), metadata.gid()), (uid, gid), "{kind}");
+        }
+    }
+
+    #[test]
+    fn nobody_connects_before_the_mode_is_set() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.sock");
+        let options = Options {
+            mode: Some(0o666),
+            ..Options::default()
+        };
+        let _socket = bind_path(Kind::UnixDatagram, &path, &options).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0);
+    }
+
+    #[test]
+    fn a_path_that_is_taken_says_why() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.sock");
+        let ours = Endpoint::unix(&path);
+        let error = |why: &str| {
+            let error = bind_one(&ours).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+            error
+        };
+        let first = bind_one(&ours).unwrap();
+        assert!(error("a live process holds").is_in_use());
+        first.remove_path().unwrap();
+        drop(first);
+
+        let stranger = UnixListener::bind(&path).unwrap();
+        assert!(error("a live process that is no generation").is_in_use());
+        let lock = directory.path().join("app.sock.lock");
+        assert!(!lock.exists(), "a bind that fails leaves no lock");
+        drop(stranger);
+
+        bind_one(&ours).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(!error("is not a socket").is_in_use());
+    }
+
+    #[test]
+    fn a_path_that_is_dropped_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.sock");
+        drop(bind_one(&Endpoint::unix(&path)).unwrap());
+        assert!(path.exists());
+        bind_one(&Endpoint::unix(&path)).unwrap();
+        UnixStream::connect(&path).unwrap_err();
+    }
+
+    #[test]
+    fn what_is_bound_and_not_used_is_undone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.sock");
+        drop(bind(&Endpoint::unix(&path), &[]).unwrap());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn long_paths_are_refused() {
+        let fits = tempfile::tempdir().unwrap();
+        let room = 107 - fits.path().as_os_str().len() - 1;
+        bind_one(&Endpoint::unix(fits.path().join("x".repeat(room)))).unwrap();
+        let long = Endpoint::unix(fits.path().join("x".repeat(room + 1)));
+        let error = bind_one(&long).unwrap_err().to_string();
+        assert!(error.contains("the path has 108 bytes"), "{error}");
+    }
+
+    #[test]
+    fn datagrams_arrive() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.sock");
+        let socket = bind_one(&Endpoint::unix(&path).datagram()).unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        client.send_to(b"hello", &path).unwrap();
+        let super::super::socket::Io::UnixDatagram(socket) = socket.io() else {
+            panic!("{socket:?}");
+        };
+        let mut buffer = [0; 8];
+        assert_eq!(socket.recv(&mut buffer).unwrap(), 5);
+    }
 }

@@ -267,14 +267,14 @@ impl Endpoint {
     /// Checks what the builder methods take unseen.
     pub(super) fn check(&self) -> Result<(), InvalidEndpoint> {
         if let Some(name) = &self.name {
-            check_name(name).map_err(|error| error.in_text(self.to_string()))?;
+            check_name(name).map_err(|error| error.in_text(&self.to_string()))?;
         }
         match &self.target {
             Target::Address(_, Address::Path(path)) => check_path(path),
             Target::Address(_, Address::Abstract(name)) => check_abstract(name),
             _ => Ok(()),
         }
-        .map_err(|error| error.in_text(self.to_string()))
+        .map_err(|error| error.in_text(&self.to_string()))
     }
 }
 

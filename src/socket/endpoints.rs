@@ -100,10 +100,7 @@ impl Endpoints {
                 return Ok(activated);
             }
         }
-        // With SO_REUSEPORT the address is not enough to know whose a socket is.
-        let reuse = endpoint.options.reuse_port == Some(true) && endpoint.given_name().is_some();
-        let may_take =
-            |entry: &Entry| fits(entry) && is_on(entry) && !(reuse && entry.name.is_some());
+        let may_take = |entry: &Entry| fits(entry) && is_on(entry);
         let by_target = self
             .of_target(&target)
             .filter(|(_, entry)| may_take(entry))

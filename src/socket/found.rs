@@ -73,8 +73,7 @@ impl fmt::Display for Found {
                 protocol,
                 listening,
             } => {
-                f.write_str(if *listening { "a listening " } else { "a " })?;
-                family(*domain, f)?;
+                family(*domain, *listening, f)?;
                 style(*r#type, *protocol, f)?;
                 f.write_str(" socket")?;
                 match &self.address {
@@ -138,13 +137,19 @@ fn file_type(format: SFlag) -> &'static str {
     }
 }
 
-fn family(domain: Domain, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match domain {
-        Domain::IPV4 => f.write_str("IPv4 "),
-        Domain::IPV6 => f.write_str("IPv6 "),
-        Domain::UNIX => f.write_str("Unix "),
-        other => write!(f, "(family {}) ", i32::from(other)),
-    }
+fn family(domain: Domain, listening: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let family = match domain {
+        Domain::IPV4 => "IPv4",
+        Domain::IPV6 => "IPv6",
+        Domain::UNIX => "Unix",
+        other => return write!(f, "a family {} ", i32::from(other)),
+    };
+    let article = match domain {
+        _ if listening => "a listening",
+        Domain::UNIX => "a",
+        _ => "an",
+    };
+    write!(f, "{article} {family} ")
 }
 
 fn style(r#type: Type, protocol: Option<Protocol>, f: &mut fmt::Formatter<'_>) -> fmt::Result {

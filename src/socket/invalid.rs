@@ -31,8 +31,16 @@ impl InvalidEndpoint {
         }
     }
 
-    pub(super) fn in_text(mut self, text: impl Into<String>) -> Self {
-        self.text = text.into();
+    pub(super) fn in_text(mut self, text: &str) -> Self {
+        self.text.clear();
+        for c in text.chars() {
+            // A log has one line for each error.
+            if c.is_control() {
+                self.text.extend(c.escape_debug());
+            } else {
+                self.text.push(c);
+            }
+        }
         self
     }
 }

@@ -16,10 +16,9 @@ impl FromStr for Endpoint {
     type Err = InvalidEndpoint;
 
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
-        let endpoint =
-            parse(text).map_err(|error| error.in_text(text.escape_debug().to_string()))?;
-        endpoint.check()?;
-        Ok(endpoint)
+        parse(text)
+            .and_then(|endpoint| endpoint.check().map(|()| endpoint))
+            .map_err(|error| error.in_text(text))
     }
 }
 
@@ -305,13 +304,21 @@ mod tests {
         ];
         for (text, problem) in table {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
-            let shown = text.escape_debug();
             assert!(
-                error.starts_with(&format!("invalid endpoint `{shown}`: ")),
+                error.starts_with(&format!("invalid endpoint `{text}`: ")),
                 "{error}"
             );
             assert!(error.contains(problem), "{error}");
             assert!(error.contains(", expected "), "{error}");
         }
+    }
+
+    #[test]
+    fn an_error_is_one_line() {
+        let error = "a:80\n".parse::<Endpoint>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid endpoint `a:80\\n`: `80\\n` is no port, expected a number from 0 to 65535"
+        );
     }
 }

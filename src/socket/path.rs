@@ -241,3 +241,163 @@ fn flock(file: &File) -> nix::Result<()> {
 fn io_problem(error: io::Error) -> Problem {
     Problem::io("lock the path", error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn place() -> (TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.sock");
+        (directory, path)
+    }
+
+    #[test]
+    fn a_lock_is_private_and_exclusive() {
+        let (_directory, path) = place();
+        let lock = PathLock::acquire(&path).unwrap();
+        let mode = fs::metadata(lock_name(&path)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        let error = PathLock::acquire(&path).unwrap_err().to_string();
+        assert!(error.contains("a live process holds"), "{error}");
+        drop(lock);
+        PathLock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn a_lock_is_held_until_the_last_generation_closes_it() {
+        let (_directory, path) = place();
+        let first = PathLock::acquire(&path).unwrap();
+        let passed = first.file.as_fd().try_clone_to_owned().unwrap();
+        let second = PathLock::inherited(&path, passed).unwrap();
+        drop(first);
+        PathLock::acquire(&path).unwrap_err();
+        drop(second);
+        PathLock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_the_lock_is_refused() {
+        let (directory, path) = place();
+        let _lock = PathLock::acquire(&path).unwrap();
+        let other = File::open(lock_name(&path)).unwrap();
+        PathLock::inherited(&path, other.into()).unwrap_err();
+        let folder = File::open(directory.path()).unwrap();
+        PathLock::inherited(&path, folder.into()).unwrap_err();
+    }
+
+    #[test]
+    fn a_lock_is_not_taken_through_a_symbolic_link() {
+        let (directory, path) = place();
+        let target = directory.path().join("target");
+        std::os::unix::fs::symlink(&target, lock_name(&path)).unwrap();
+        PathLock::acquire(&path).unwrap_err();
+        assert!(!target.exists());
+    }
+
+    #[test]
+    fn removal_and_taking_may_race() {
+        let (_directory, path) = place();
+        let holders = AtomicUsize::new(0);
+        let taken = AtomicUsize::new(0);
+        let start = Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    while taken.load(Ordering::SeqCst) < 2000 {
+                        if let Ok(lock) = PathLock::acquire(&path) {
+                            assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                            taken.fetch_add(1, Ordering::SeqCst);
+                            holders.fetch_sub(1, Ordering::SeqCst);
+                            lock.remove().unwrap();
+                        }
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_removed() {
+        let (_directory, path) = place();
+        remove_stale(&path).unwrap();
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        remove_stale(&path).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_alive_is_left_in_peace() {
+        let (_directory, path) = place();
+        let listener = UnixListener::bind(&path).unwrap();
+        let error = remove_stale(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("a live process that is no generation"),
+            "{error}"
+        );
+        assert!(path.exists());
+        listener.set_nonblocking(true).unwrap();
+        let probe = listener.accept().unwrap_err();
+        assert_eq!(probe.kind(), io::ErrorKind::WouldBlock, "nobody connected");
+    }
+
+    #[test]
+    fn what_is_not_a_socket_is_never_removed() {
+        let (directory, path) = place();
+        fs::write(&path, "precious").unwrap();
+        let error = remove_stale(&path).unwrap_err().to_string();
+        assert!(
+            error.ends_with("is not a socket, and is not removed"),
+            "{error}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+
+        // Not even if it leads to one.
+        let link = directory.path().join("link");
+        let stale = directory.path().join("stale.sock");
+        drop(UnixListener::bind(&stale).unwrap());
+        std::os::unix::fs::symlink(&stale, &link).unwrap();
+        remove_stale(&link).unwrap_err();
+        assert!(link.is_symlink() && stale.exists());
+    }
+
+    #[test]
+    fn a_path_is_removed_with_its_lock() {
+        let (_directory, path) = place();
+        let lock = PathLock::acquire(&path).unwrap();
+        let _listener = UnixListener::bind(&path).unwrap();
+        let owned = OwnedPath::bound(path.clone(), lock).unwrap();
+        owned.remove().unwrap();
+        assert!(!path.exists() && !lock_name(&path).exists());
+        owned.remove().unwrap();
+    }
+
+    #[test]
+    fn a_path_that_was_replaced_is_not_removed() {
+        let (_directory, path) = place();
+        let lock = PathLock::acquire(&path).unwrap();
+        let _listener = UnixListener::bind(&path).unwrap();
+        let owned = OwnedPath::bound(path.clone(), lock).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::remove_file(lock_name(&path)).unwrap();
+        let _others_lock = PathLock::acquire(&path).unwrap();
+        let _others = UnixListener::bind(&path).unwrap();
+        owned.remove().unwrap();
+        assert!(path.exists() && lock_name(&path).exists());
+
+        let options = Options {
+            mode: Some(0),
+            ..Options::default()
+        };
+        owned.set_permissions(&options).unwrap_err();
+    }
+}

@@ -29,7 +29,8 @@ pub(super) fn check(socket: &Socket, options: &Options, key: &str, warnings: &mu
         }
     };
     compare("reuse_port", options.reuse_port, shares_port);
-    if let Some(SocketAddr::V6(_)) = socket.address().inet() {
+    // Any other address is of one family, and the kernel says so whatever was set.
+    if socket.address().inet().is_some_and(is_v6_wildcard) {
         compare("only_v6", options.only_v6, is_only_v6);
     }
 }
@@ -75,8 +76,7 @@ pub(super) fn claim(socket: &Socket) -> Option<Claim> {
 
 /// Does an endpoint, on these addresses, leave IPv4 alone?
 pub(super) fn only_v6(endpoint: &Endpoint, addresses: &[SocketAddr]) -> bool {
-    let wildcard = |address: &SocketAddr| address.is_ipv6() && address.ip().is_unspecified();
-    if !addresses.iter().any(wildcard) {
+    if !addresses.iter().copied().any(is_v6_wildcard) {
         return false;
     }
     let asked = endpoint.options().only_v6;
@@ -87,6 +87,10 @@ pub(super) fn only_v6(endpoint: &Endpoint, addresses: &[SocketAddr]) -> bool {
             let default = std::fs::read("/proc/sys/net/ipv6/bindv6only");
             default.is_ok_and(|value| value.starts_with(b"1"))
         })
+}
+
+fn is_v6_wildcard(address: SocketAddr) -> bool {
+    address.is_ipv6() && address.ip().is_unspecified()
 }
 
 pub(super) fn shares_port(socket: &Socket) -> bool {

@@ -15,7 +15,7 @@ pub(crate) enum Action {
     Send(ToSuccessor),
     /// Start a timer; answered by `Elapsed` unless it is stopped.
     StartTimer(Timer),
-    /// Stop a timer.
+    /// Stop a timer, if it runs.
     StopTimer(Timer),
     /// Close, of what was claimed, the endpoints that cannot overlap, and take the snapshot, under a limit; answered
     /// by `Parked` or `ParkFailed`.

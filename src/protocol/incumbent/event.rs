@@ -49,7 +49,8 @@ pub(crate) enum Event<'a> {
         /// Why.
         reason: String,
     },
-    /// A timer ran out.
+    /// A timer ran out. Delivered only when neither a message nor the death of the successor waits to be: at the end of a
+    /// probation they are worth more than the time.
     Elapsed(Timer),
     /// Every `on_drain` has returned or met its limit, after `BeginDrain` or `BeginStop`.
     HooksDrained,

@@ -61,6 +61,18 @@ impl Incumbent {
         self.successor.capabilities.has(capability)
     }
 
+    /// Returns whether a drain that has nothing left to do may end the process.
+    ///
+    /// It may not before `Released` is sent: the successor would take the end of this process for it, while the
+    /// predecessor of this one still holds what is exclusive.
+    pub(crate) fn may_exit(&self) -> bool {
+        match self.phase {
+            Phase::Draining { drained } => drained && self.released,
+            Phase::Stopping => true,
+            _ => false,
+        }
+    }
+
     fn trigger(&mut self) -> Vec<Action> {
         let pid = self.successor.pid;
         match self.phase {

@@ -16,7 +16,7 @@ pub(crate) enum Action {
     RunMain,
     /// Start a timer; answered by `Elapsed` unless it is stopped.
     StartTimer(Timer),
-    /// Stop a timer.
+    /// Stop a timer, if it runs.
     StopTimer(Timer),
     /// Open the gates of what is claimed.
     OpenGates,

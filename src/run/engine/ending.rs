@@ -1,0 +1,204 @@
+//! The engine of a generation that ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::successor::shorten;
+use super::{End, Engine};
+use crate::lifecycle::phase::Phase;
+use crate::lifecycle::pid_file::PidFile;
+use crate::net::gate::State;
+use crate::protocol::incumbent::Deadline;
+use crate::run::drain::Drain;
+use crate::run::input::Input;
+use crate::run::shared::Shared;
+use crate::sys::process;
+
+impl Engine {
+    /// Starts the drain: for good if a successor serves, as a stop if nobody will.
+    pub(super) fn begin_drain(&mut self, is_stop: bool) {
+        if self.drain.is_some() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let timeout = match is_stop {
+            true => shared.options.stop_timeout(),
+            false => shared.options.drain_timeout,
+        };
+        let drain = Drain::new(is_stop, timeout, shared.queue.clone());
+        let deadline = drain.deadline;
+        self.drain = Some(drain);
+        shared.set_phase(Phase::Draining);
+        if is_stop {
+            if self.owner {
+                self.remove_paths();
+            }
+            shared.set_gates(State::Emptying);
+            let at = process::uptime().saturating_add(timeout);
+            for old in &mut self.older {
+                shorten(old, at, shared.options.kill_grace, &shared);
+            }
+        } else {
+            shared.set_gates(State::Ended);
+        }
+        shared.draining.cancel();
+        tracing::info!(
+            phase = %Phase::Draining,
+            generation = shared.generation,
+            pid = std::process::id(),
+            connections = shared.tracker.open(),
+            tasks = ?shared.tasks.names(),
+            deadline_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            "draining"
+        );
+        self.drain_hooks(deadline);
+        let (quiet, queue) = (Arc::clone(&self.quiet), shared.queue.clone());
+        tokio::spawn(async move {
+            while queue.send(Input::Quiet).is_ok() {
+                quiet.notified().await;
+            }
+        });
+    }
+
+    /// Ends without having served.
+    pub(super) fn end_now(&mut self) {
+        if self.drain.is_some() {
+            return;
+        }
+        let timeout = self.shared.options.hook_timeout;
+        let mut drain = Drain::new(true, timeout, self.shared.queue.clone());
+        let deadline = drain.deadline;
+        // A main that is told of the failure may say what it has to say; one that is told to stop
+        // has nothing to wait for.
+        match self.failed {
+            true => drain.spare_main(),
+            false => drain.drop_main = true,
+        }
+        self.drain = Some(drain);
+        self.shared.set_gates(State::Ended);
+        self.shared.draining.cancel();
+        for path in self.shared.store.remove_bound_paths() {
+            tracing::warn!("{path}");
+        }
+        tracing::info!(
+            generation = self.shared.generation,
+            pid = std::process::id(),
+            "ending without having served"
+        );
+        self.drain_hooks(deadline);
+    }
+
+    pub(super) fn drain_hooks(&self, deadline: Instant) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let limit = shared.options.hook_timeout;
+            shared.components.drain(limit, deadline).await;
+            shared.send(Input::HooksDrained);
+        });
+    }
+
+    pub(super) fn shorten(&mut self, deadline: Deadline) {
+        let left = match deadline {
+            Deadline::Stop => self.shared.options.stop_timeout(),
+            Deadline::At(ms) => Duration::from_millis(ms).saturating_sub(process::uptime()),
+        };
+        if let Some(drain) = &mut self.drain {
+            drain.shorten(Instant::now() + left);
+        }
+    }
+
+    pub(super) fn abort(&mut self, why: &str) {
+        let Some(drain) = self.drain.as_mut().filter(|drain| !drain.aborted) else {
+            return;
+        };
+        drain.begin_abort();
+        self.shared.set_phase(Phase::Aborting);
+        let tasks = self.shared.tasks.names();
+        self.shared.aborting.cancel();
+        let connections = self.shared.tracker.abort();
+        drain.cut = connections > 0 || !tasks.is_empty() || self.main.is_none();
+        tracing::warn!(
+            phase = %Phase::Aborting,
+            generation = self.shared.generation,
+            pid = std::process::id(),
+            connections,
+            ?tasks,
+            "{why}: what is left is cut"
+        );
+    }
+
+    pub(super) fn report_drain(&self) {
+        let Some(drain) = self.drain.as_ref().filter(|drain| !drain.aborted) else {
+            return;
+        };
+        drain.tick();
+        tracing::info!(
+            phase = %Phase::Draining,
+            generation = self.shared.generation,
+            connections = self.shared.tracker.open(),
+            oldest_ms = self.shared.tracker.oldest().map(|age| age.as_millis()),
+            tasks = ?self.shared.tasks.names(),
+            left_ms = drain.deadline.saturating_duration_since(Instant::now()).as_millis(),
+            "draining"
+        );
+    }
+
+    pub(super) fn report_overdue(&self) {
+        let waiting = self.shared.waiting();
+        if self.shared.phase() == Phase::Initialising && !waiting.is_empty() {
+            tracing::warn!(
+                endpoints = ?waiting,
+                "listeners wait for connections, but `ready()` has not been called: nothing is \
+                 accepted before"
+            );
+        }
+    }
+
+    pub(super) fn remove_paths(&self) {
+        for warning in self.shared.store.remove_paths() {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    /// Whether nothing is left; drops main where that is all that is left.
+    pub(super) fn has_ended(&mut self) -> bool {
+        let Some(drain) = &self.drain else {
+            return false;
+        };
+        let quiet =
+            drain.hooks_drained && self.shared.tracker.open() == 0 && self.shared.tasks.is_empty();
+        let main_ended = self.main.is_some();
+        if !main_ended && (drain.drop_main || quiet && self.shared.tracker.is_resting()) {
+            self.end_main.cancel();
+        }
+        // A successor that starts or is being ended must not be left behind.
+        main_ended && (quiet || drain.over) && !self.spawning && !self.ending
+    }
+
+    pub(super) fn finish(mut self) -> End {
+        let drain = self.drain.take();
+        let cut = drain.as_ref().is_some_and(|drain| drain.cut);
+        if self.owner && drain.as_ref().is_some_and(|drain| drain.is_stop) {
+            if let Some(Err(error)) = pid_file(&self.shared).map(|file| file.remove()) {
+                tracing::warn!(%error, "the pid file cannot be removed");
+            }
+        }
+        tracing::info!(
+            generation = self.shared.generation,
+            pid = std::process::id(),
+            elapsed_ms = drain.map(|drain| drain.since.elapsed().as_millis()),
+            "ended"
+        );
+        End {
+            cut,
+            failed: self.failed,
+        }
+    }
+}
+
+pub(super) fn pid_file(shared: &Shared) -> Option<PidFile> {
+    let path = shared.options.pid_file.clone()?;
+    Some(PidFile::new(path, std::process::id()))
+}

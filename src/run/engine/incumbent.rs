@@ -1,0 +1,329 @@
+//! The engine of a generation that hands over.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::ending::pid_file;
+use crate::context::Successor as Taken;
+use crate::error::Error;
+use crate::net::gate::State;
+use crate::protocol::incumbent;
+use crate::protocol::{
+    Capabilities, LATE_SOCKETS, Offer, Outcome, Role, Sockets, ToIncumbent, ToSuccessor, Versions,
+    decode, encode,
+};
+use crate::run::handover::{Handover, Started};
+use crate::run::input::FromPeer;
+use crate::run::peer::Lent;
+use crate::socket::{Description, Socket};
+use crate::sys::{pidfd, process, stdio};
+
+impl Engine {
+    pub(super) fn from_successor(&mut self, from: FromPeer) {
+        let record = match from {
+            FromPeer::Record(record) => record,
+            FromPeer::Broken(error) => {
+                return self.hand_over(incumbent::Event::Garbage {
+                    reason: error.to_string(),
+                });
+            }
+            FromPeer::Gone(how) => {
+                if self.drain.as_ref().is_some_and(|drain| !drain.is_stop) {
+                    if let Some(how) = self.handover.as_ref().and_then(Handover::reap) {
+                        tracing::warn!(how, "the successor has ended");
+                    }
+                }
+                return self.hand_over(incumbent::Event::SuccessorGone { how });
+            }
+        };
+        match decode::<ToIncumbent>(&record.bytes) {
+            Ok(message) => {
+                tracing::debug!(?message, "from the successor");
+                if let (ToIncumbent::Taken { .. }, Some(peer)) =
+                    (&message, self.handover.as_ref().and_then(Handover::peer))
+                {
+                    peer.taken();
+                }
+                self.hand_over(incumbent::Event::Received(&message));
+                self.offer_late();
+            }
+            Err(garbage) => {
+                self.hand_over(incumbent::Event::Garbage {
+                    reason: garbage.to_string(),
+                });
+            }
+        }
+    }
+
+    pub(super) fn spawned(&mut self, number: u64, result: io::Result<Started>) {
+        self.spawning = false;
+        let Some(handover) = self.handover.as_mut().filter(|now| now.number == number) else {
+            return;
+        };
+        match result.and_then(|started| handover.run(started)) {
+            Ok(pid) => {
+                tracing::info!(
+                    generation = self.shared.generation + 1,
+                    pid,
+                    "successor started"
+                );
+                self.hand_over(incumbent::Event::Spawned {
+                    pid: pid.cast_signed(),
+                });
+            }
+            Err(error) => {
+                self.hand_over(incumbent::Event::SpawnFailed {
+                    error: error.to_string(),
+                });
+            }
+        }
+    }
+
+    pub(super) fn opened(&mut self, key: String) {
+        if self.handover.is_some() && self.drain.is_none() {
+            self.late.push(key);
+            self.offer_late();
+        }
+    }
+
+    /// Offers what was opened since the Offer, once the successor has said that it can take it.
+    pub(super) fn offer_late(&mut self) {
+        if self.late.is_empty() || !self.incumbent.successor_can(LATE_SOCKETS) {
+            return;
+        }
+        for key in std::mem::take(&mut self.late) {
+            let entries = self.shared.store.offer_of(&key);
+            self.send_sockets(entries);
+        }
+    }
+
+    pub(super) fn perform_as_incumbent(&mut self, action: incumbent::Action) {
+        use incumbent::Action;
+        match action {
+            Action::Spawn => self.spawn(),
+            Action::SendOffer => self.send_offer(),
+            Action::Send(message) => self.tell_successor(&message),
+            Action::StartTimer(timer) => {
+                let options = &self.shared.options;
+                let after = match timer {
+                    incumbent::Timer::Ready => options.ready_timeout,
+                    incumbent::Timer::Commit | incumbent::Timer::Probation => {
+                        options.commit_timeout
+                    }
+                };
+                if let Some(handover) = &mut self.handover {
+                    handover.start_timer(timer, after);
+                }
+            }
+            Action::StopTimer(timer) => {
+                if let Some(handover) = &mut self.handover {
+                    handover.stop_timer(timer);
+                }
+            }
+            Action::Park { claimed } => {
+                self.shared.set_gates_of(&claimed, true, State::Shut);
+                self.hand_over(incumbent::Event::Parked);
+            }
+            Action::Unpark | Action::ReopenGates => self.shared.set_gates(State::Open),
+            Action::CloseGates { claimed } => {
+                self.shared.set_gates_of(&claimed, false, State::Shut);
+            }
+            Action::EndSuccessor => {
+                self.ending = true;
+                if let Some(handover) = &mut self.handover {
+                    handover.end();
+                }
+            }
+            Action::KillSuccessor => {
+                self.ending = false;
+                if let Some(handover) = &self.handover {
+                    handover.kill();
+                }
+            }
+            Action::BeginDrain => self.begin_drain(false),
+            Action::BeginStop => self.begin_drain(true),
+            Action::ShortenDeadline(deadline) => self.shorten(deadline),
+            Action::AbortDrain => self.abort("a second stop"),
+            Action::RunOnActive => self.run_on_active(),
+            Action::Report(outcome) => self.report(outcome),
+            Action::Refuse(refusal) => self.answer(Error::refused(refusal)),
+        }
+    }
+
+    pub(super) fn spawn(&mut self) {
+        self.handovers += 1;
+        self.waiting = self.asking.take();
+        self.late.clear();
+        tracing::info!(
+            generation = self.shared.generation,
+            pid = std::process::id(),
+            "handover begins"
+        );
+        let program = self.shared.options.program.resolve(&self.origin.start);
+        let queue = self.shared.queue.clone();
+        self.spawning = true;
+        self.handover = Some(Handover::start(
+            self.handovers,
+            program,
+            self.origin.blocked,
+            queue,
+        ));
+    }
+
+    pub(super) fn send_offer(&mut self) {
+        let mut descriptors = Vec::new();
+        let mut roles = Vec::new();
+        let mut lend = |role, fd: io::Result<OwnedFd>| match fd {
+            Ok(fd) => {
+                roles.push(role);
+                descriptors.push(Lent::Other(Arc::new(fd)));
+            }
+            Err(error) => tracing::debug!(?role, %error, "nothing to lend"),
+        };
+        lend(Role::IncumbentPidfd, pidfd::open(std::process::id()));
+        lend(Role::Stdin, stdio::copy_stdin());
+        lend(Role::Stderr, stdio::copy_stderr());
+        if let Some(pipe) = self.handover.as_ref().and_then(Handover::pipe) {
+            roles.push(Role::StderrPipe);
+            descriptors.push(pipe);
+        }
+        let mut older = Vec::new();
+        for old in &self.older {
+            if let Some(pidfd) = &old.pidfd {
+                older.push(old.describe());
+                roles.extend([Role::OlderChannel, Role::OlderPidfd]);
+                descriptors.push(Lent::Other(Arc::clone(&old.channel)));
+                descriptors.push(Lent::Other(Arc::clone(pidfd)));
+            }
+        }
+        let options = &self.shared.options;
+        let millis = |time: Duration| u64::try_from(time.as_millis()).ok();
+        let entries = self.shared.store.offer();
+        let offer = Offer {
+            versions: Versions::OURS,
+            capabilities: Capabilities::ours(),
+            generation: self.shared.generation.saturating_add(1),
+            pid: std::process::id().cast_signed(),
+            process_group: Some(process::group()),
+            sockets: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+            mask: self
+                .origin
+                .mask
+                .iter()
+                .map(|signal| signal as i32)
+                .collect(),
+            drain_timeout_ms: millis(options.drain_timeout),
+            kill_grace_ms: millis(options.kill_grace),
+            probation_ms: 0,
+            older,
+            descriptors: roles,
+        };
+        self.send_to_successor(&ToSuccessor::Offer(offer), descriptors);
+        self.send_sockets(entries);
+    }
+
+    pub(super) fn send_sockets(&self, entries: Vec<(Description, Arc<Socket>)>) {
+        let (descriptions, sockets): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
+        let mut sockets = sockets.into_iter().map(Lent::Socket);
+        for part in Sockets::split(descriptions) {
+            let lent = sockets.by_ref().take(part.entries.len()).collect();
+            self.send_to_successor(&ToSuccessor::Sockets(part), lent);
+        }
+    }
+
+    pub(super) fn tell_successor(&self, message: &ToSuccessor) {
+        self.send_to_successor(message, Vec::new());
+    }
+
+    pub(super) fn send_to_successor(&self, message: &ToSuccessor, descriptors: Vec<Lent>) {
+        tracing::debug!(?message, "to the successor");
+        match (
+            encode(message),
+            self.handover.as_ref().and_then(Handover::peer),
+        ) {
+            (Ok(record), Some(peer)) => peer.send(record, descriptors),
+            (Err(error), _) => tracing::error!(%error, "a message to the successor is too long"),
+            (_, None) => {}
+        }
+    }
+
+    pub(super) fn run_on_active(&self) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            shared.components.active(shared.options.hook_timeout).await;
+            if let Some(Err(error)) = pid_file(&shared).map(|file| file.write()) {
+                tracing::error!(%error, "no pid file");
+            }
+            tracing::info!(
+                generation = shared.generation,
+                pid = std::process::id(),
+                "active: the predecessor has let go"
+            );
+        });
+    }
+
+    /// Answers whoever asked, when the handover has ended well or badly.
+    pub(super) fn report(&mut self, outcome: Outcome) {
+        let Some(handover) = &self.handover else {
+            return;
+        };
+        let (generation, since) = (self.shared.generation, handover.since);
+        let elapsed = since.elapsed();
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let answer = match outcome {
+            Outcome::Committed { pid } => {
+                tracing::info!(
+                    generation = generation + 1,
+                    pid,
+                    elapsed_ms,
+                    "handover committed: the successor serves"
+                );
+                let generation = generation + 1;
+                Ok(Taken {
+                    pid: pid.cast_unsigned(),
+                    generation,
+                    elapsed,
+                })
+            }
+            Outcome::Failed(failure) => {
+                let lines = handover.last_lines();
+                tracing::error!(
+                    generation,
+                    stage = %failure.stage,
+                    component = failure.component,
+                    exit = failure.ended,
+                    elapsed_ms,
+                    stderr = lines.join("\n"),
+                    "handover failed, this generation serves on: {failure}"
+                );
+                self.assert_pid_file();
+                Err(Error::handover(failure, lines))
+            }
+            Outcome::Aborted(abort) => {
+                tracing::warn!(generation, elapsed_ms, "handover called off: {abort}");
+                Err(Error::aborted(abort))
+            }
+        };
+        if let Some(reply) = self.waiting.take().and_then(|asker| asker.reply) {
+            // Whoever asked may have gone.
+            reply.send(answer).ok();
+        }
+    }
+
+    /// Answers a trigger that is not accepted.
+    pub(super) fn answer(&mut self, error: Error) {
+        tracing::warn!(generation = self.shared.generation, "{error}");
+        if let Some(reply) = self.asking.take().and_then(|asker| asker.reply) {
+            reply.send(Err(error)).ok();
+        }
+    }
+
+    pub(super) fn assert_pid_file(&self) {
+        if let Some(Err(error)) = pid_file(&self.shared).map(|file| file.assert()) {
+            tracing::error!(%error, "no pid file");
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The lifecycle task: takes every input in turn, and is the only one that acts on them.
+
+mod ending;
+mod incumbent;
+mod successor;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::drain::Drain;
+use super::handover::Handover;
+use super::input::{Input, MainEnd, Reply};
+use super::old::Old;
+use super::peer::Peer;
+use super::shared::Shared;
+use super::start::{Inheritance, Offered};
+use crate::lifecycle::phase::Phase;
+use crate::lifecycle::token::Token;
+use crate::protocol::{self, Failed, Incumbent, Stage, Successor};
+use crate::sys::inherited::Start;
+use crate::sys::process;
+
+/// How this process came to be.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) start: Start,
+    /// The mask of the service's threads.
+    pub(crate) mask: SigSet,
+    /// What a successor blocks until its handlers stand.
+    pub(crate) blocked: SigSet,
+}
+
+/// How this generation ended.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// Whether the deadline or a second stop cut something.
+    pub(crate) cut: bool,
+    /// Whether it ended because it could not serve.
+    pub(crate) failed: bool,
+}
+
+/// The lifecycle task.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+    origin: Origin,
+    /// Drops main.
+    end_main: Token,
+    quiet: Arc<Notify>,
+
+    successor: Successor,
+    incumbent: Incumbent,
+    predecessor: Option<Peer>,
+    offered: Option<Offered>,
+    /// The generations before this one that still drain, the oldest first.
+    older: Vec<Old>,
+
+    handover: Option<Handover>,
+    handovers: u64,
+    /// Whether a successor's program is being started, which may yet need an end.
+    spawning: bool,
+    /// Whether a successor is being ended, which this generation has to outlive.
+    ending: bool,
+    /// Endpoints that were opened since the Offer.
+    late: Vec<String>,
+    /// Who asks, while a trigger is looked at.
+    asking: Option<Asker>,
+    /// Who waits for the handover under way.
+    waiting: Option<Asker>,
+
+    /// What the machine asked for before there was a runtime.
+    unperformed: Vec<protocol::successor::Action>,
+
+    /// Whether Unix paths and the pid file are this generation's to remove.
+    owner: bool,
+    drain: Option<Drain>,
+    main: Option<MainEnd>,
+    failed: bool,
+}
+
+/// Who asked for a handover.
+#[derive(Debug)]
+struct Asker {
+    id: u64,
+    reply: Option<Reply>,
+}
+
+impl Engine {
+    /// Has to be called on a runtime.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        inheritance: Option<Inheritance>,
+        origin: Origin,
+        end_main: Token,
+        quiet: Arc<Notify>,
+    ) -> io::Result<Self> {
+        let mut engine = Self {
+            owner: inheritance.is_none(),
+            shared,
+            origin,
+            end_main,
+            quiet,
+            successor: Successor::first(),
+            incumbent: Incumbent::new(),
+            predecessor: None,
+            offered: None,
+            older: Vec::new(),
+            handover: None,
+            handovers: 0,
+            spawning: false,
+            ending: false,
+            unperformed: Vec::new(),
+            late: Vec::new(),
+            asking: None,
+            waiting: None,
+            drain: None,
+            main: None,
+            failed: false,
+        };
+        let Some(Inheritance {
+            channel,
+            mut offer,
+            orphaned,
+            machine,
+            unperformed,
+        }) = inheritance
+        else {
+            return Ok(engine);
+        };
+        engine.successor = machine;
+        engine.unperformed = unperformed;
+        if !orphaned {
+            let queue = engine.shared.queue.clone();
+            let tell = move |from| {
+                queue.send(Input::Predecessor(from)).ok();
+            };
+            let failed = |error| tracing::debug!(%error, "the predecessor does not listen");
+            let peer = Peer::new(channel, failed)?;
+            let pidfd = match offer
+                .as_ref()
+                .and_then(|offered| offered.incumbent.as_ref())
+            {
+                Some(pidfd) => Some(pidfd.try_clone()?),
+                None => None,
+            };
+            peer.watch(pidfd, false, tell);
+            engine.predecessor = Some(peer);
+        }
+        if let Some(offered) = &mut offer {
+            engine.older = std::mem::take(&mut offered.older);
+            for old in &engine.older {
+                old.watch(engine.shared.queue.clone());
+            }
+        }
+        engine.offered = offer;
+        if orphaned {
+            engine.predecessor_gone();
+        }
+        Ok(engine)
+    }
+
+    /// Runs until this generation has ended.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) -> End {
+        tracing::info!(
+            generation = self.shared.generation,
+            pid = std::process::id(),
+            predecessor = self.shared.predecessor.as_ref().map(|p| p.pid),
+            "initialising"
+        );
+        self.later(READY_OVERDUE, Input::ReadyOverdue);
+        for action in std::mem::take(&mut self.unperformed) {
+            self.perform_as_successor(action);
+        }
+        while let Some(input) = inputs.recv().await {
+            tracing::trace!(?input, "input");
+            self.take(input);
+            if self.has_ended() {
+                break;
+            }
+        }
+        self.finish()
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Signal(signal) => self.signal(signal),
+            Input::Trigger { asker, reply } => self.trigger(asker, reply),
+            Input::AskerGone { asker } => {
+                if self
+                    .waiting
+                    .as_ref()
+                    .is_some_and(|waiting| waiting.id == asker)
+                {
+                    self.succeed(protocol::successor::Event::AskerGone);
+                }
+            }
+            Input::Stop => self.stop("the program"),
+            Input::Ready => {
+                self.shared.set_phase(Phase::Ready);
+                let claimed = self.shared.store.claimed_keys();
+                self.succeed(protocol::successor::Event::Ready { claimed });
+            }
+            Input::NotReady => {
+                let failed = self.init_failure("an on_ready failed".to_owned());
+                self.succeed(protocol::successor::Event::Failed(failed));
+            }
+            Input::MainEnded(end) => self.main_ended(end),
+            Input::Opened { key } => self.opened(key),
+            Input::Predecessor(from) => self.from_predecessor(from),
+            Input::OlderGone { generation } => {
+                self.older.retain(|old| old.generation != generation);
+            }
+            Input::Spawned { handover, result } => self.spawned(handover, result),
+            Input::Successor { handover, from } => {
+                if self.is_current(handover) {
+                    self.from_successor(from);
+                }
+            }
+            Input::SuccessorEnded { handover, how } => {
+                if self.is_current(handover) {
+                    self.ending = false;
+                    self.hand_over(protocol::incumbent::Event::SuccessorEnded { how });
+                }
+            }
+            Input::Elapsed { handover, timer } => {
+                if self.is_current(handover) {
+                    self.hand_over(protocol::incumbent::Event::Elapsed(timer));
+                }
+            }
+            Input::ProbationOver => {
+                self.succeed(protocol::successor::Event::Elapsed(
+                    protocol::successor::Timer::Probation,
+                ));
+            }
+            Input::HooksDrained => {
+                if let Some(drain) = &mut self.drain {
+                    drain.hooks_drained = true;
+                }
+                self.hand_over(protocol::incumbent::Event::HooksDrained);
+            }
+            Input::Quiet => {}
+            Input::Deadline => {
+                if self
+                    .drain
+                    .as_ref()
+                    .is_some_and(|drain| drain.deadline <= Instant::now())
+                {
+                    self.abort("the deadline has come");
+                }
+            }
+            Input::MainOver => {
+                if let Some(drain) = &mut self.drain {
+                    drain.drop_main = true;
+                }
+            }
+            Input::AbortOver => {
+                if let Some(drain) = &mut self.drain {
+                    drain.drop_main = true;
+                    drain.over = true;
+                }
+            }
+            Input::DrainTick => self.report_drain(),
+            Input::ReadyOverdue => self.report_overdue(),
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        let options = &self.shared.options;
+        let is_one_of = |signals: &[crate::lifecycle::signal::Signal]| {
+            signals.iter().any(|trigger| trigger.to_nix() == signal)
+        };
+        let hung_up =
+            signal == Signal::SIGHUP && self.origin.start.terminal && !process::has_terminal();
+        if is_one_of(&options.stop_signals) || hung_up {
+            self.stop(if hung_up {
+                "the loss of the terminal"
+            } else {
+                signal.as_str()
+            });
+        } else if is_one_of(&options.handover_signals) {
+            tracing::debug!(%signal, "trigger");
+            self.trigger(0, None);
+        }
+    }
+
+    fn trigger(&mut self, id: u64, reply: Option<Reply>) {
+        self.asking = Some(Asker { id, reply });
+        self.succeed(protocol::successor::Event::Trigger);
+        // A trigger that the machine keeps for later has nobody to wait for it.
+        self.asking = None;
+    }
+
+    fn stop(&mut self, by: &str) {
+        tracing::info!(
+            generation = self.shared.generation,
+            pid = std::process::id(),
+            by,
+            "stop"
+        );
+        self.succeed(protocol::successor::Event::Stop);
+    }
+
+    fn main_ended(&mut self, end: MainEnd) {
+        self.main = Some(end.clone());
+        if self.drain.is_some() || end == MainEnd::Dropped {
+            return;
+        }
+        let (success, how) = match end {
+            MainEnd::Returned { success: true } => (true, "main returned".to_owned()),
+            MainEnd::Returned { success: false } => (false, "main returned an error".to_owned()),
+            MainEnd::Panicked(message) => (false, format!("main panicked: {message}")),
+            MainEnd::Dropped => (false, "main was dropped".to_owned()),
+        };
+        if self.shared.phase() < Phase::Serving {
+            let failed = self.init_failure(format!("{how} before this generation was ready"));
+            self.succeed(protocol::successor::Event::Failed(failed));
+        } else if !success && !self.successor.is_settled() {
+            let failed = Failed::new(Stage::Probation, None, &how);
+            self.succeed(protocol::successor::Event::Failed(failed));
+        } else {
+            if !success {
+                tracing::error!(generation = self.shared.generation, "{how} while it serves");
+            }
+            self.stop("the end of main");
+        }
+    }
+
+    /// The failure that this library saw, or else what main's end says.
+    fn init_failure(&self, otherwise: String) -> Failed {
+        self.shared
+            .take_noted()
+            .unwrap_or_else(|| Failed::new(Stage::Init, None, &otherwise))
+    }
+
+    fn is_current(&self, number: u64) -> bool {
+        self.handover
+            .as_ref()
+            .is_some_and(|handover| handover.number == number)
+    }
+
+    fn succeed(&mut self, event: protocol::successor::Event<'_>) {
+        for action in self.successor.on(event) {
+            self.perform_as_successor(action);
+        }
+    }
+
+    fn hand_over(&mut self, event: protocol::incumbent::Event<'_>) {
+        for action in self.incumbent.on(event) {
+            self.perform_as_incumbent(action);
+        }
+    }
+
+    fn later(&self, after: Duration, input: Input) {
+        let queue = self.shared.queue.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            queue.send(input).ok();
+        });
+    }
+}
+
+/// When a service that accepts and is not ready has probably forgotten to say so.
+const READY_OVERDUE: Duration = Duration::from_secs(10);

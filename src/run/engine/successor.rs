@@ -1,0 +1,232 @@
+//! The engine of a generation that takes over.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use crate::error::Error;
+use crate::lifecycle::forward::{Tail, forward};
+use crate::lifecycle::phase::Phase;
+use crate::lifecycle::token::Token;
+use crate::net::gate::State;
+use crate::protocol::successor::{self, NotServing};
+use crate::protocol::{ToIncumbent, ToSuccessor, decode, encode};
+use crate::run::handover::report_forwarding;
+use crate::run::input::{FromPeer, Input};
+use crate::run::old::Old;
+use crate::run::shared::Shared;
+use crate::run::start::{Refused, adopt};
+use crate::sys::{process, stdio};
+
+impl Engine {
+    pub(super) fn from_predecessor(&mut self, from: FromPeer) {
+        let record = match from {
+            FromPeer::Record(record) => record,
+            FromPeer::Broken(error) => {
+                return self.succeed(successor::Event::Garbage {
+                    reason: error.to_string(),
+                });
+            }
+            FromPeer::Gone(how) => {
+                tracing::debug!(how, "the predecessor has gone");
+                self.predecessor_gone();
+                return self.succeed(successor::Event::PredecessorGone);
+            }
+        };
+        let message = match decode::<ToSuccessor>(&record.bytes) {
+            Ok(message) => message,
+            Err(garbage) => {
+                return self.succeed(successor::Event::Garbage {
+                    reason: garbage.to_string(),
+                });
+            }
+        };
+        tracing::debug!(?message, "from the predecessor");
+        if let ToSuccessor::Sockets(sockets) = &message {
+            match adopt(sockets, record.descriptors, &self.shared.store) {
+                Ok(()) => {}
+                Err(Refused::Garbage(reason)) => {
+                    return self.succeed(successor::Event::Garbage { reason });
+                }
+                Err(Refused::Failed(failed)) => {
+                    return self.succeed(successor::Event::Failed(failed));
+                }
+            }
+        }
+        if matches!(message, ToSuccessor::Released {}) {
+            if let Some(predecessor) = &self.shared.predecessor {
+                predecessor.released.cancel();
+            }
+        }
+        self.succeed(successor::Event::Received(&message));
+    }
+
+    /// What follows from the predecessor's death whatever the machine makes of it.
+    pub(super) fn predecessor_gone(&mut self) {
+        if let Some(predecessor) = &self.shared.predecessor {
+            predecessor.released.cancel();
+            predecessor.exited.cancel();
+        }
+        // Nobody else forwards what a child of this generation, started early, still writes.
+        if let Some(pipe) = self
+            .offered
+            .as_mut()
+            .and_then(|offered| offered.stderr_pipe.take())
+        {
+            tokio::spawn(async move {
+                let forwarded = forward(pipe, Tail::default(), Token::new()).await;
+                report_forwarding(Ok(forwarded));
+            });
+        }
+    }
+
+    pub(super) fn perform_as_successor(&mut self, action: successor::Action) {
+        use successor::Action;
+        match action {
+            Action::Send(message) => self.tell_predecessor(&message),
+            // Main runs already.
+            Action::RunMain => {}
+            Action::StartTimer(successor::Timer::Probation) => {
+                let offer = self.offered.as_ref().map(|offered| &offered.offer);
+                let length = offer.map_or(0, |offer| offer.probation_ms);
+                self.later(Duration::from_millis(length), Input::ProbationOver);
+            }
+            // The machine knows what to make of one that comes late.
+            Action::StopTimer(successor::Timer::Probation) => {}
+            Action::OpenGates => self.open_gates(),
+            Action::ResolveReady(Ok(())) => self.shared.resolve(Ok(())),
+            Action::ResolveReady(Err(NotServing::Failed(reason))) => {
+                self.failed = true;
+                self.shared.resolve(Err(reason));
+            }
+            // Main is dropped where it waits.
+            Action::ResolveReady(Err(NotServing::Stopped)) => {}
+            Action::BecomeOwner => self.become_owner(),
+            Action::RestoreStderr => self.restore_stderr(),
+            Action::JoinProcessGroup => self.join_process_group(),
+            Action::WatchPredecessor => self.watch_predecessor(),
+            Action::CloseUnclaimed => {
+                let keys = self.shared.store.close_unclaimed();
+                if !keys.is_empty() {
+                    tracing::warn!(endpoints = ?keys, "inherited endpoints that nobody claimed are closed");
+                }
+            }
+            Action::EndNow => self.end_now(),
+            Action::BeginStop => self.begin_drain(true),
+            Action::AbortDrain => self.abort("a second stop"),
+            Action::PassOn(event) => self.hand_over(event),
+            Action::Refuse(refusal) => self.answer(Error::refused(refusal)),
+        }
+    }
+
+    pub(super) fn tell_predecessor(&self, message: &ToIncumbent) {
+        tracing::debug!(?message, "to the predecessor");
+        match (encode(message), &self.predecessor) {
+            (Ok(record), Some(peer)) => peer.send(record, Vec::new()),
+            (Err(error), _) => tracing::error!(%error, "a message to the predecessor is too long"),
+            (_, None) => {}
+        }
+    }
+
+    pub(super) fn open_gates(&mut self) {
+        self.shared.set_gates(State::Open);
+        self.shared.set_phase(Phase::Serving);
+        for warning in self.shared.store.apply_options() {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(
+            phase = %Phase::Serving,
+            generation = self.shared.generation,
+            pid = std::process::id(),
+            endpoints = self.shared.endpoints(),
+            "serving"
+        );
+    }
+
+    pub(super) fn become_owner(&mut self) {
+        self.owner = true;
+        if self.drain.as_ref().is_some_and(|drain| drain.is_stop) {
+            self.remove_paths();
+        }
+    }
+
+    pub(super) fn restore_stderr(&mut self) {
+        let Some(stderr) = self
+            .offered
+            .as_mut()
+            .and_then(|offered| offered.stderr.take())
+        else {
+            return;
+        };
+        if let Err(error) = stdio::restore_stderr(&stderr) {
+            tracing::warn!(%error, "standard error cannot be restored");
+        }
+    }
+
+    pub(super) fn join_process_group(&self) {
+        let group = self
+            .offered
+            .as_ref()
+            .and_then(|offered| offered.offer.process_group);
+        if let Some(Err(error)) = group.map(process::join_group) {
+            tracing::debug!(%error, "the predecessor's process group has gone");
+        }
+    }
+
+    /// From here on the predecessor is one of the older generations.
+    pub(super) fn watch_predecessor(&mut self) {
+        let (Some(offered), Some(peer)) = (&mut self.offered, &self.predecessor) else {
+            return;
+        };
+        let generation = offered.offer.generation.saturating_sub(1);
+        if self.older.iter().any(|old| old.generation == generation) {
+            return;
+        }
+        let Ok(channel) = peer.channel().as_fd().try_clone_to_owned() else {
+            return;
+        };
+        let limit = |ms: Option<u64>| Duration::from_millis(ms.unwrap_or(0));
+        let deadline = process::uptime()
+            .saturating_add(limit(offered.offer.drain_timeout_ms))
+            .saturating_add(limit(offered.offer.kill_grace_ms));
+        let old = Old {
+            generation,
+            pid: offered.offer.pid.cast_unsigned(),
+            deadline,
+            channel: Arc::new(channel),
+            pidfd: offered.incumbent.take().map(Arc::new),
+        };
+        old.watch(self.shared.queue.clone());
+        self.older.push(old);
+        self.limit_older();
+    }
+
+    /// With more old generations than may drain, the oldest end now.
+    pub(super) fn limit_older(&mut self) {
+        let excess = self
+            .older
+            .len()
+            .saturating_sub(self.shared.options.max_draining.max(1));
+        let (now, grace) = (process::uptime(), self.shared.options.kill_grace);
+        for old in self.older.iter_mut().take(excess) {
+            tracing::warn!(
+                generation = old.generation,
+                pid = old.pid,
+                "too many old generations drain: the oldest is ended"
+            );
+            shorten(old, now, grace, &self.shared);
+        }
+    }
+}
+
+pub(super) fn shorten(old: &mut Old, deadline: Duration, grace: Duration, shared: &Shared) {
+    match old.shorten(deadline, grace) {
+        Ok(()) => old.watch(shared.queue.clone()),
+        Err(error) => tracing::debug!(
+            generation = old.generation,
+            %error,
+            "an old generation cannot be asked to end earlier"
+        ),
+    }
+}

@@ -1,0 +1,126 @@
+//! How no process of a test is ever left behind.
+//!
+//! Three facts, each of which a process may escape, but hardly all:
+//!
+//! - this process adopts orphans (`PR_SET_CHILD_SUBREAPER`, prctl(2)), so that every process of a
+//!   service can be reaped here, though the generation that started it has gone;
+//! - a service has a session of its own, by which its zombies are known as well;
+//! - it inherits a variable, by which its processes are known though they leave the session.
+//!
+//! And if this process itself is killed, a guard sees the end of a pipe and kills by that variable.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{self, ChildStdin, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{getpid, set_child_subreaper};
+
+use super::pid::Process;
+use super::procfs;
+
+/// What the processes of one service have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Mark(OsString);
+
+impl Mark {
+    /// A mark that no other service has; readies this process to clean up after its bearers.
+    pub(super) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let mut mark = GUARD.prefix.clone();
+        mark.push(format!("{}/", NEXT.fetch_add(1, Ordering::Relaxed)));
+        Self(mark)
+    }
+
+    /// The variable that carries it.
+    pub(super) fn variable(&self) -> (&'static OsStr, &OsStr) {
+        (OsStr::new(VARIABLE), &self.0)
+    }
+
+    /// The processes that bear it, or are in `session`; of zombies only those that are ours to reap.
+    pub(super) fn bearers(&self, session: u32) -> Vec<(procfs::Entry, Process)> {
+        let entries = procfs::processes().expect("/proc can be listed");
+        entries
+            .into_iter()
+            .filter(|entry| entry.session == session || self.is_borne_by(entry.pid))
+            // One that has ended and was reaped in the meantime is none any more.
+            .filter_map(|entry| Some((entry, Process::open(entry.pid).ok()?)))
+            .collect()
+    }
+
+    /// Kills and reaps all bearers, and those that they start while this goes on.
+    pub(super) fn end(&self, session: u32) {
+        loop {
+            let mut bearers = self.bearers(session);
+            // A zombie whose parent lives is the parent's to reap; it becomes ours with its death.
+            bearers.retain(|(entry, process)| {
+                !entry.zombie
+                    || process
+                        .status()
+                        .is_ok_and(|status| status.parent == process::id())
+            });
+            if bearers.is_empty() {
+                return;
+            }
+            for (_, process) in &bearers {
+                process.kill();
+            }
+            for (_, process) in &bearers {
+                process.end_and_reap();
+            }
+        }
+    }
+
+    fn is_borne_by(&self, pid: u32) -> bool {
+        procfs::variable(pid, OsStr::new(VARIABLE))
+            .is_some_and(|value| value.as_bytes().starts_with(self.0.as_bytes()))
+    }
+}
+
+/// One for each process that starts services; its pipe is closed by the kernel at the latest.
+static GUARD: LazyLock<Guard> =
+    LazyLock::new(|| Guard::start().expect("`setsid` and `sh` can be executed"));
+
+struct Guard {
+    prefix: OsString,
+    _lifeline: ChildStdin,
+}
+
+impl Guard {
+    fn start() -> io::Result<Self> {
+        set_child_subreaper(Some(getpid()))?;
+        // A test may itself be a process of a service; then its own services bear both marks.
+        let mut prefix = std::env::var_os(VARIABLE).unwrap_or_default();
+        prefix.push(format!("{}-", process::id()));
+        let mut guard = Command::new("setsid")
+            .args(["sh", "-c", KILL_AT_END, "sh"])
+            .arg(VARIABLE)
+            .arg(&prefix)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let lifeline = guard.stdin.take().expect("it was just asked for");
+        Ok(Self {
+            prefix,
+            _lifeline: lifeline,
+        })
+    }
+}
+
+const VARIABLE: &str = "HANDOVER_TESTS_MARK";
+
+/// Twice, because a process may start another one while the first round goes on.
+const KILL_AT_END: &str = r#"
+cat
+for round in 1 2; do
+    for file in /proc/[0-9]*/environ; do
+        if tr '\0' '\n' <"$file" | grep -q "^$1=$2"; then
+            pid=${file#/proc/}
+            kill -KILL "${pid%/environ}"
+        fi
+    done
+done
+"#;

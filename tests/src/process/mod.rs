@@ -1,0 +1,15 @@
+//! Real processes: started, watched, and ended without exception.
+
+mod cleanup;
+mod listening;
+mod output;
+mod pid;
+mod procfs;
+mod program;
+mod service;
+
+pub use output::{Line, Output, Source};
+pub use pid::{Exit, Process};
+pub use procfs::{Descriptor, Memory, Status};
+pub use program::Program;
+pub use service::Service;
