@@ -1,21 +1,16 @@
 //! What the two generations say to each other.
 //!
-//! One JSON object per record, tagged with `"type"`. Unknown fields are ignored and unknown types decode to `Unknown`,
-//! so that a newer peer may say more. Descriptors ride along with a record; the record says how many, so that the
-//! receiver sees when the kernel has cut some off.
-
-use std::fmt;
+//! One JSON object per record, tagged with `"type"`. Unknown fields are ignored and unknown types
+//! decode to `Unknown`, so that a newer peer may say more. Descriptors ride along with a record;
+//! the record says how many, so that the receiver sees when the kernel has cut some off.
 
 use serde::{Deserialize, Serialize};
 
 use super::codec;
-use super::failure::Stage;
+use super::failed::Failed;
 use super::offer::Offer;
+use super::sockets::Sockets;
 use super::version::Capabilities;
-use crate::socket::Description;
-
-/// Most descriptors that ride along with one record (`SCM_MAX_FD`, unix(7)).
-pub(crate) const MAX_DESCRIPTORS: usize = 253;
 
 /// What an incumbent says to its successor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,13 +18,15 @@ pub(crate) const MAX_DESCRIPTORS: usize = 253;
 pub(crate) enum ToSuccessor {
     /// The first record: who speaks, and what will follow.
     Offer(Offer),
-    /// A part of the sockets; also sent after the offer is complete, for endpoints bound during the handover.
+    /// A part of the sockets; also sent after the offer is complete, for endpoints bound during the
+    /// handover.
     Sockets(Sockets),
     /// From here the successor is responsible.
     Commit {},
     /// A trigger reached the incumbent during the probation: settle, and then hand over.
     HandOver {},
-    /// The drain has begun: the successor is never ended by the incumbent from here on, and owns what it owned.
+    /// The drain has begun: the successor is never ended by the incumbent from here on, and owns
+    /// what it owned.
     Draining {},
     /// Every `on_drain` of the incumbent has returned: what is exclusive is free.
     Released {},
@@ -43,7 +40,8 @@ pub(crate) enum ToSuccessor {
     Unknown,
 }
 
-/// What a successor says to the incumbent; later, what the newest generation says to an older one that drains.
+/// What a successor says to the incumbent; later, what the newest generation says to an older one
+/// that drains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum ToIncumbent {
@@ -54,7 +52,8 @@ pub(crate) enum ToIncumbent {
         /// What both sides can do.
         #[serde(default)]
         capabilities: Capabilities,
-        /// The successor's process ID, which need not be that of the child (a wrapper may be between them).
+        /// The successor's process ID, which need not be that of the child (a wrapper may be
+        /// between them).
         pid: i32,
     },
     /// The descriptors of one `Sockets` record have arrived and are owned.
@@ -124,7 +123,7 @@ impl ToSuccessor {
 impl ToIncumbent {
     /// Says ready in as many records as the keys need.
     pub(crate) fn ready(claimed: Vec<String>) -> impl Iterator<Item = Self> {
-        let mut parts = codec::split(claimed, usize::MAX);
+        let mut parts = codec::split(claimed, |_| 0, 0);
         let last = parts.pop().unwrap_or_default();
         parts
             .into_iter()
@@ -149,65 +148,4 @@ impl ToIncumbent {
             Self::Unknown => "unknown",
         }
     }
-}
-
-impl Sockets {
-    /// Distributes the sockets of an offer over records that fit; none where there are no sockets.
-    pub(crate) fn split(entries: Vec<Description>) -> impl Iterator<Item = Self> {
-        // With its lock a socket is two descriptors.
-        codec::split(entries, MAX_DESCRIPTORS / 2)
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .map(|entries| {
-                let count: usize = entries.iter().map(Description::descriptors).sum();
-                Self {
-                    descriptors: u32::try_from(count).expect("at most MAX_DESCRIPTORS"),
-                    entries,
-                }
-            })
-    }
-}
-
-impl Failed {
-    /// Creates a message that fits into one record, however long the error is.
-    pub(crate) fn new(stage: Stage, component: Option<String>, error: &dyn fmt::Display) -> Self {
-        Self {
-            stage,
-            component: component.map(|name| shorten(name, 1024)),
-            error: shorten(error.to_string(), 16 * 1024),
-        }
-    }
-}
-
-fn shorten(mut text: String, most: usize) -> String {
-    if text.len() > most {
-        let end = (0..=most)
-            .rev()
-            .find(|&end| text.is_char_boundary(end))
-            .unwrap_or(0);
-        text.truncate(end);
-        text.push_str(" …");
-    }
-    text
-}
-
-/// A part of the sockets of an offer, with their descriptors.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Sockets {
-    /// What each descriptor is, in the order of the descriptors.
-    pub(crate) entries: Vec<Description>,
-    /// How many descriptors ride along.
-    pub(crate) descriptors: u32,
-}
-
-/// Why a successor will not serve, in its own words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Failed {
-    /// How far it had come.
-    pub(crate) stage: Stage,
-    /// The component whose hook failed.
-    #[serde(default)]
-    pub(crate) component: Option<String>,
-    /// What happened.
-    pub(crate) error: String,
 }

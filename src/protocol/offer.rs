@@ -6,8 +6,8 @@ use super::version::{Capabilities, Versions};
 
 /// Who the incumbent is, what it will send, and what the successor must know before it starts.
 ///
-/// Only what no generation can do without is required; everything else has a default, so that a peer of another
-/// version may leave it out.
+/// Only what no generation can do without is required; everything else has a default, so that a
+/// peer of another version may leave it out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Offer {
     /// The versions that the incumbent speaks.
@@ -22,9 +22,11 @@ pub(crate) struct Offer {
     /// The incumbent's process group, which the successor joins once it has settled.
     #[serde(default)]
     pub(crate) process_group: Option<i32>,
-    /// How many descriptions follow in `Sockets` records; with the last of them the offer is complete.
+    /// How many descriptions follow in `Sockets` records; with the last of them the offer is
+    /// complete.
     pub(crate) sockets: u32,
-    /// The signals that are blocked in the service's threads, to be restored before any thread exists.
+    /// The signals that are blocked in the service's threads, to be restored before any thread
+    /// exists.
     #[serde(default)]
     pub(crate) mask: Vec<i32>,
     /// How long the incumbent will drain, in milliseconds.

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Whether `Sockets` records may follow once the offer is complete, for endpoints bound during the handover.
+/// Whether `Sockets` records may follow once the offer is complete, for endpoints bound during the
+/// handover.
 pub(crate) const LATE_SOCKETS: &str = "late_sockets";
 
 /// A range of versions, both ends included.
@@ -93,5 +94,53 @@ impl Capabilities {
     /// Returns whether `name` is among them.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|known| known == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_common_version_is_spoken() {
+        for (ours, theirs, expected) in [
+            ((1, 1), (1, 1), Some(1)),
+            ((1, 3), (2, 9), Some(3)),
+            ((2, 9), (1, 3), Some(3)),
+            ((0, 5), (2, 3), Some(3)),
+            ((1, 2), (3, 4), None),
+            ((3, 4), (1, 2), None),
+            // A range that is upside down has nothing in it.
+            ((1, 9), (5, 4), None),
+        ] {
+            let range = |(min, max)| Versions { min, max };
+            let found = range(ours).negotiate(range(theirs));
+            assert_eq!(found.ok(), expected, "{ours:?} {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn every_build_but_the_alien_has_a_version_in_common_with_this_one() {
+        let this = Versions { min: 1, max: 1 };
+        let common = Versions::OURS.negotiate(this);
+        if cfg!(handover_protocol = "alien") {
+            let error = common.unwrap_err().to_string();
+            assert!(
+                error.contains("1000") && error.contains("speaks 1"),
+                "{error}"
+            );
+        } else {
+            assert_eq!(common, Ok(1));
+        }
+    }
+
+    #[test]
+    fn a_missing_capability_is_negotiated_away() {
+        let theirs = Capabilities(vec!["teleport".to_owned()]);
+        assert_eq!(
+            Capabilities::ours().intersect(&theirs),
+            Capabilities::default()
+        );
+        assert!(!Capabilities::default().has(LATE_SOCKETS));
     }
 }

@@ -454,6 +454,13 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_never_free_is_an_error() {
+        let twice = [SocketAddr::from(([127, 0, 0, 1], 0)); 2];
+        let error = bind(&endpoint("some:0"), &twice).unwrap_err();
+        assert!(error.is_in_use(), "{error}");
+    }
+
+    #[test]
     fn both_wildcards_of_a_host_name_fit() {
         let both = [
             SocketAddr::from(([0; 8], 0)),
@@ -475,7 +482,9 @@ mod tests {
         assert_eq!(bound.into_sockets().len(), 1);
 
         let error = bind(&endpoint("some:0"), &[elsewhere]).unwrap_err();
-        assert_eq!(error.io().unwrap().kind(), io::ErrorKind::AddrNotAvailable);
+        let source = std::error::Error::source(&error).unwrap();
+        let source = source.downcast_ref::<io::Error>().unwrap();
+        assert_eq!(source.kind(), io::ErrorKind::AddrNotAvailable);
     }
 
     #[test]

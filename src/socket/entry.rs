@@ -66,16 +66,15 @@ impl Entry {
         name: Option<String>,
         target: String,
         state: State,
-        sockets: Vec<Socket>,
+        sockets: Vec<Arc<Socket>>,
     ) -> Self {
-        let sockets: Vec<_> = (0..).zip(sockets.into_iter().map(Arc::new)).collect();
         Self {
             name,
             target,
             state,
             offered: Vec::new(),
             count: sockets.len(),
-            sockets,
+            sockets: (0..).zip(sockets).collect(),
         }
     }
 

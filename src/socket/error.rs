@@ -70,30 +70,12 @@ impl Error {
         }
     }
 
-    /// The endpoint as the user or the Offer wrote it.
-    pub(crate) fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
     /// Is the address taken, by somebody else or by another endpoint of this service?
     pub(crate) fn is_in_use(&self) -> bool {
         matches!(
             self.problem,
             Problem::InUse { .. } | Problem::Overlap { .. } | Problem::AlreadyClaimed { .. }
         )
-    }
-
-    /// Was the endpoint claimed twice in this generation?
-    pub(crate) fn is_already_claimed(&self) -> bool {
-        matches!(self.problem, Problem::AlreadyClaimed { .. })
-    }
-
-    /// The error of the kernel, if it was one.
-    pub(crate) fn io(&self) -> Option<&io::Error> {
-        match &self.problem {
-            Problem::Io { source, .. } => Some(source),
-            _ => None,
-        }
     }
 }
 

@@ -48,11 +48,6 @@ impl Kind {
         matches!(self, Self::Tcp | Self::Udp)
     }
 
-    /// Is it a Unix socket?
-    pub(crate) fn is_unix(self) -> bool {
-        matches!(self, Self::Unix | Self::UnixSeqpacket | Self::UnixDatagram)
-    }
-
     /// What stands in front of the address in an endpoint's text.
     pub(super) fn prefix(self) -> &'static str {
         match self {

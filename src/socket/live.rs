@@ -2,6 +2,8 @@
 //!
 //! `/proc/net/unix` lists every Unix socket of the network namespace with the path that it was
 //! bound to, as it was given to bind(2) ([proc_net(5)]). Looking there disturbs nobody.
+//! It does not show the sockets of other network namespaces: between containers that share a
+//! directory only the lock beside the path counts.
 //!
 //! [proc_net(5)]: https://man7.org/linux/man-pages/man5/proc_net.5.html
 

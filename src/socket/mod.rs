@@ -1,7 +1,7 @@
 //! Floor 1: endpoints, and the sockets behind them.
 //!
 //! An [`Endpoint`] says what the service wants to listen on. A [`Socket`] is what it has; it comes
-//! from nowhere but [`bind`] (a fresh one) or [`verify`] (an inherited one that the kernel says is
+//! from nowhere but [`bind`](bind::bind) (a fresh one) or [`verify()`] (an inherited one that the kernel says is
 //! what its [`Description`] claims). The [`Store`] holds the sockets of this generation and knows
 //! which of them were claimed.
 //!
@@ -34,13 +34,10 @@ mod verify;
 pub use self::endpoint::Endpoint;
 pub use self::invalid::InvalidEndpoint;
 
-pub(crate) use self::address::Address;
-pub(crate) use self::bind::{Bound, bind, resolve};
 pub(crate) use self::claimed::Claimed;
 pub(crate) use self::description::Description;
 pub(crate) use self::error::Error;
 pub(crate) use self::kind::Kind;
-pub(crate) use self::options::Options;
 pub(crate) use self::socket::{Io, Socket};
 pub(crate) use self::store::Store;
-pub(crate) use self::verify::{Inherited, identify, verify};
+pub(crate) use self::verify::{identify, verify};

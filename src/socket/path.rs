@@ -145,13 +145,10 @@ impl PathLock {
             }
             // The last owner may have removed the file between the two calls, and a third process
             // may have made a new one: a lock on a file without a name keeps nobody out.
-            match Inode::of_path(&name) {
-                Ok(inode) if inode == Inode::of(&file.metadata().map_err(io_problem)?) => {
-                    return Ok(Self { file, path: name });
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(io_problem(error)),
+            if has_name(&file, &name)
+                .map_err(|error| Problem::io(format!("stat {}", name.display()), error))?
+            {
+                return Ok(Self { file, path: name });
             }
         }
     }
@@ -215,6 +212,16 @@ pub(super) fn remove_stale(path: &Path) -> Result<(), Problem> {
     fs::remove_file(path).map_err(|error| Problem::io(format!("remove {}", path.display()), error))
 }
 
+/// Is this file still the one that the name leads to?
+fn has_name(file: &File, name: &Path) -> io::Result<bool> {
+    let inode = Inode::of(&file.metadata()?);
+    match Inode::of_path(name) {
+        Ok(named) => Ok(named == inode),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn remove_if(path: &Path, expected: Inode) -> io::Result<()> {
     match Inode::of_path(path) {
         Ok(inode) if inode == expected => fs::remove_file(path),
@@ -236,10 +243,6 @@ fn lock_name(path: &Path) -> PathBuf {
 )]
 fn flock(file: &File) -> nix::Result<()> {
     nix::fcntl::flock(file.as_raw_fd(), FlockArg::LockExclusiveNonblock)
-}
-
-fn io_problem(error: io::Error) -> Problem {
-    Problem::io("lock the path", error)
 }
 
 #[cfg(test)]
@@ -303,6 +306,20 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_on_a_file_without_a_name_is_none() {
+        let (_directory, path) = place();
+        let name = lock_name(&path);
+        let lock = PathLock::acquire(&path).unwrap();
+        // Another process opens it, and before it can lock it the owner is gone.
+        let opened = File::open(&name).unwrap();
+        assert!(has_name(&opened, &name).unwrap());
+        lock.remove().unwrap();
+        assert!(!has_name(&opened, &name).unwrap());
+        let _third = PathLock::acquire(&path).unwrap();
+        assert!(!has_name(&opened, &name).unwrap());
+    }
+
+    #[test]
     fn removal_and_taking_may_race() {
         let (_directory, path) = place();
         let holders = AtomicUsize::new(0);
@@ -312,10 +329,12 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     start.wait();
-                    while taken.load(Ordering::SeqCst) < 2000 {
+                    while taken.load(Ordering::SeqCst) < 500 {
                         if let Ok(lock) = PathLock::acquire(&path) {
                             assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
                             taken.fetch_add(1, Ordering::SeqCst);
+                            // Lets the others find it taken, or between the two calls.
+                            std::thread::yield_now();
                             holders.fetch_sub(1, Ordering::SeqCst);
                             lock.remove().unwrap();
                         }

@@ -129,7 +129,7 @@ impl Store {
             endpoint.given_name().map(str::to_owned),
             endpoint.target_text(),
             State::Bound,
-            bound.into_sockets(),
+            bound.into_sockets().into_iter().map(Arc::new).collect(),
         );
         let claimed = Claimed {
             key: entry.key(),
@@ -197,13 +197,6 @@ impl Store {
         // The sockets of an activated endpoint were one before.
         keys.dedup();
         keys
-    }
-
-    /// The keys of what was inherited and not claimed.
-    pub(crate) fn unclaimed(&self) -> Vec<String> {
-        let held = self.lock();
-        let unclaimed = held.iter().filter(|entry| entry.is_unclaimed());
-        unclaimed.map(Entry::key).collect()
     }
 
     /// Closes what was inherited and not claimed, removes its paths, and gives its keys.
@@ -282,7 +275,7 @@ impl Store {
             Some(name.to_owned()),
             Kind::Descriptor.prefix().to_owned(),
             State::Lent,
-            vec![socket],
+            vec![Arc::new(socket)],
         ));
         Ok(())
     }

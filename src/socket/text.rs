@@ -54,16 +54,6 @@ pub(super) fn unescape(text: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// The bytes as an owned text.
-pub(super) fn escaped(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    // Writing into a `String` does not fail.
-    if escape(bytes, &mut text).is_err() {
-        text.clear();
-    }
-    text
-}
-
 fn digit(byte: u8) -> Option<u8> {
     let value = char::from(byte).to_digit(16)?;
     u8::try_from(value).ok()
@@ -74,6 +64,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn escaped(bytes: &[u8]) -> String {
+        let mut text = String::new();
+        escape(bytes, &mut text).unwrap();
+        text
+    }
 
     proptest! {
         #[test]

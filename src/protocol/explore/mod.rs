@@ -1,8 +1,9 @@
 //! Enumerates every interleaving of a handover and checks the promises in every reachable state.
 //!
-//! The model is the two machines of up to three processes, the channels between them (in order, through the codec),
-//! the shell's obligations reduced to what they mean, and an adversary with a budget: triggers, stops and dropped
-//! askers; SIGKILLs, hangs, failures and garbage at any instant. Armed timers may run out at any time.
+//! The model is the two machines of up to three processes, the channels between them (in order,
+//! through the codec), the shell's obligations reduced to what they mean, and an adversary with a
+//! budget: triggers, stops and dropped askers; SIGKILLs, hangs, failures and garbage at any
+//! instant. Armed timers may run out at any time.
 
 mod message;
 mod process;

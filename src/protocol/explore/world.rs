@@ -112,7 +112,8 @@ impl World {
 
     /// Gives an event to the successor machine of a process, and does what it says.
     pub(super) fn successor(&mut self, slot: Slot, event: successor::Event<'_>) -> Verdict {
-        // A trigger that the predecessor passes on has no asker here, but is answered like any other.
+        // A trigger that the predecessor passes on has no asker here, but is answered like any
+        // other.
         if event == successor::Event::Received(&ToSuccessor::HandOver {}) && !self.at(slot).gated()
         {
             self.at_mut(slot).unanswered += 1;
@@ -156,7 +157,8 @@ impl World {
         )
     }
 
-    /// Lets a process die. It stays where it is for as long as a parent can still hear it and wait for it.
+    /// Lets a process die. It stays where it is for as long as a parent can still hear it and wait
+    /// for it.
     pub(super) fn bury(&mut self, slot: Slot) {
         let process = self.at_mut(slot);
         process.life = Life::Dead;
@@ -299,7 +301,8 @@ impl World {
             Action::RunOnActive => {
                 check(!process.active, "on_active runs twice")?;
                 process.active = true;
-                // Where a process in the middle of a chain has died, the newest cannot wait for the oldest.
+                // Where a process in the middle of a chain has died, the newest cannot wait for the
+                // oldest.
                 let held = self.processes().any(|(other, process)| {
                     let holds = matches!(process.end, End::No | End::Drains | End::Stops);
                     other != slot && process.runs() && process.active && holds
@@ -479,7 +482,8 @@ impl World {
         self.stopped_for_sure |= sure;
     }
 
-    /// Notes that something bad happens to this process, and whether somebody must be left to serve.
+    /// Notes that something bad happens to this process, and whether somebody must be left to
+    /// serve.
     pub(super) fn note_violence(&mut self, slot: Slot, violence: Violence) {
         let process = self.at(slot);
         let parent = match process.parent {
@@ -530,7 +534,7 @@ impl World {
                 "a timer outlives the handover",
             )?;
             check(
-                process.end == End::No || !process.accepted,
+                process.end == End::No || process.unanswered == 0,
                 "a process ends with its trigger unanswered",
             )?;
         }

@@ -17,13 +17,14 @@ pub(crate) enum Action {
     StartTimer(Timer),
     /// Stop a timer, if it runs.
     StopTimer(Timer),
-    /// Close, of what was claimed, the endpoints that cannot overlap, and take the snapshot, under a limit; answered
-    /// by `Parked` or `ParkFailed`.
+    /// Close, of what was claimed, the endpoints that cannot overlap, and take the snapshot, under
+    /// a limit; answered by `Parked` or `ParkFailed`.
     Park {
         /// The keys of what was claimed.
         claimed: Vec<String>,
     },
-    /// Undo `Park`, or call it off: neither `Parked` nor `ParkFailed` may be delivered for it any more.
+    /// Undo `Park`, or call it off: neither `Parked` nor `ParkFailed` may be delivered for it any
+    /// more.
     Unpark,
     /// Close the gates of what was claimed.
     CloseGates {
@@ -32,14 +33,16 @@ pub(crate) enum Action {
     },
     /// Undo `CloseGates`.
     ReopenGates,
-    /// SIGTERM, then SIGKILL, then reap, with the process group; answered by `SuccessorEnded`. At most one such
-    /// request is open.
+    /// SIGTERM, then SIGKILL, then reap, with the process group; answered by `SuccessorEnded`. At
+    /// most one such request is open.
     EndSuccessor,
     /// SIGKILL at once, with the process group; `SuccessorEnded` is not waited for.
     KillSuccessor,
-    /// The successor is responsible for good: close all gates, drain, run `on_drain`; no path is unlinked.
+    /// The successor is responsible for good: close all gates, drain, run `on_drain`; no path is
+    /// unlinked.
     BeginDrain,
-    /// The service stops: close all gates for good (also what is parked), drain, run `on_drain`, unlink paths.
+    /// The service stops: close all gates for good (also what is parked), drain, run `on_drain`,
+    /// unlink paths.
     BeginStop,
     /// Move the deadline of the drain if the new one is earlier.
     ShortenDeadline(Deadline),

@@ -32,12 +32,14 @@ pub(crate) enum Event<'a> {
         /// What is wrong with it.
         reason: String,
     },
-    /// The successor died or closed the channel. Delivered only after everything that it said before.
+    /// The successor died or closed the channel. Delivered only after everything that it said
+    /// before.
     SuccessorGone {
         /// How, for the report.
         how: String,
     },
-    /// `EndSuccessor` is done: no process of the successor is left. Nothing of this successor may be delivered after it.
+    /// `EndSuccessor` is done: no process of the successor is left. Nothing of this successor may
+    /// be delivered after it.
     SuccessorEnded {
         /// Exit status or signal, for the report.
         how: String,
@@ -49,8 +51,8 @@ pub(crate) enum Event<'a> {
         /// Why.
         reason: String,
     },
-    /// A timer ran out. Delivered only when neither a message nor the death of the successor waits to be: at the end of a
-    /// probation they are worth more than the time.
+    /// A timer ran out. Delivered only when neither a message nor the death of the successor waits
+    /// to be: at the end of a probation they are worth more than the time.
     Elapsed(Timer),
     /// Every `on_drain` has returned or met its limit, after `BeginDrain` or `BeginStop`.
     HooksDrained,
@@ -63,6 +65,7 @@ pub(crate) enum Timer {
     Ready,
     /// From `Commit` to `Serving`.
     Commit,
-    /// From `Serving` to `Settled`; longer than the probation itself, since the successor settles by its own clock.
+    /// From `Serving` to `Settled`; longer than the probation itself, since the successor settles
+    /// by its own clock.
     Probation,
 }

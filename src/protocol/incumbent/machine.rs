@@ -4,19 +4,21 @@ use std::mem;
 
 use super::action::{Action, Deadline};
 use super::event::{Event, Timer};
+use crate::protocol::failed::Failed;
 use crate::protocol::failure::{Abort, Cause, Failure, Outcome, Refusal, Stage};
-use crate::protocol::message::{Failed, ToIncumbent, ToSuccessor};
+use crate::protocol::message::{ToIncumbent, ToSuccessor};
 use crate::protocol::version::{Capabilities, Versions};
 
 /// The state machine of a generation that serves, from the moment it has settled until it ends.
 ///
-/// Triggers and stops do not come here directly: they go to [`Successor`](crate::protocol::Successor), which passes on what
-/// belongs here.
+/// Triggers and stops do not come here directly: they go to
+/// [`Successor`](crate::protocol::Successor), which passes on what belongs here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Incumbent {
     phase: Phase,
     stop: Stop,
-    /// Whether the predecessor has let go: until then nothing that it holds can be released to a successor.
+    /// Whether the predecessor has let go: until then nothing that it holds can be released to a
+    /// successor.
     released: bool,
     successor: Peer,
     /// The answer to the accepted trigger, where it is known before it can be given.
@@ -63,8 +65,8 @@ impl Incumbent {
 
     /// Returns whether a drain that has nothing left to do may end the process.
     ///
-    /// It may not before `Released` is sent: the successor would take the end of this process for it, while the
-    /// predecessor of this one still holds what is exclusive.
+    /// It may not before `Released` is sent: the successor would take the end of this process for
+    /// it, while the predecessor of this one still holds what is exclusive.
     pub(crate) fn may_exit(&self) -> bool {
         match self.phase {
             Phase::Draining { drained } => drained && self.released,
@@ -129,11 +131,13 @@ impl Incumbent {
     fn first_stop(&mut self) -> Vec<Action> {
         match self.phase {
             Phase::Serving => self.begin_stop(),
-            // A successor that outlives this process would take it for dead, and serve: it has to end first.
+            // A successor that outlives this process would take it for dead, and serve: it has to
+            // end first.
             Phase::Spawning | Phase::Starting { .. } | Phase::Parking => {
                 self.call_off(Abort::Stopped)
             }
-            // The successor may serve already. Its answer, or the limit, decides who has to stop what.
+            // The successor may serve already. Its answer, or the limit, decides who has to stop
+            // what.
             Phase::Committing | Phase::Ending { .. } => Vec::new(),
             Phase::Probation => {
                 let mut actions = vec![Action::StopTimer(Timer::Probation)];
@@ -145,7 +149,8 @@ impl Incumbent {
         }
     }
 
-    /// Waits for nothing any more, so that no hanging successor or file system can keep the service from stopping.
+    /// Waits for nothing any more, so that no hanging successor or file system can keep the service
+    /// from stopping.
     fn second_stop(&mut self) -> Vec<Action> {
         let mut actions = match self.phase {
             Phase::Draining { .. } | Phase::Stopping => return vec![Action::AbortDrain],
@@ -264,7 +269,8 @@ impl Incumbent {
             (Phase::Draining { .. } | Phase::Stopping, ToIncumbent::Shorten { deadline_ms }) => {
                 vec![Action::ShortenDeadline(Deadline::At(*deadline_ms))]
             }
-            // What is still on its way from a successor that is being ended, or that serves for good.
+            // What is still on its way from a successor that is being ended, or that serves for
+            // good.
             (
                 Phase::Serving
                 | Phase::Spawning
@@ -274,9 +280,9 @@ impl Incumbent {
                 _,
             ) => Vec::new(),
 
-            (Phase::Starting { .. } | Phase::Parking | Phase::Committing, unexpected) => {
-                self.fail(Cause::Garbage(format!("unexpected {}", unexpected.name())))
-            }
+            (Phase::Starting { .. } | Phase::Parking | Phase::Committing, unexpected) => self.fail(
+                Cause::Garbage(format!("unexpected `{}`", unexpected.name())),
+            ),
         }
     }
 
@@ -319,7 +325,8 @@ impl Incumbent {
         actions
     }
 
-    /// The successor was told to stop, and with it the service: a stopped service does not rise again.
+    /// The successor was told to stop, and with it the service: a stopped service does not rise
+    /// again.
     fn successor_stops(&mut self, timer: Timer) -> Vec<Action> {
         let mut actions = vec![
             Action::StopTimer(timer),
@@ -331,7 +338,8 @@ impl Incumbent {
 
     fn garbage(&mut self, reason: String) -> Vec<Action> {
         match self.phase {
-            // A successor that serves is worth more than a record that went wrong; the timer settles what it said.
+            // A successor that serves is worth more than a record that went wrong; the timer
+            // settles what it said.
             Phase::Probation => Vec::new(),
             _ => self.fail(Cause::Garbage(reason)),
         }
@@ -421,8 +429,8 @@ impl Incumbent {
         self.end_successor(Outcome::Aborted(abort))
     }
 
-    /// Ends the successor; the trigger is answered once it has ended, so that the answer has its exit status and last
-    /// words, and a new trigger is accepted at once.
+    /// Ends the successor; the trigger is answered once it has ended, so that the answer has its
+    /// exit status and last words, and a new trigger is accepted at once.
     fn end_successor(&mut self, outcome: Outcome) -> Vec<Action> {
         self.outcome.get_or_insert(outcome);
         let (parked, mut actions) = match self.phase {
@@ -492,7 +500,8 @@ impl Incumbent {
 enum Phase {
     /// No handover is in progress.
     Serving,
-    /// `Spawn` is to be answered; with an outcome already, the child is to be ended as soon as it is there.
+    /// `Spawn` is to be answered; with an outcome already, the child is to be ended as soon as it
+    /// is there.
     Spawning,
     /// The successor initialises, under the timer `Ready`.
     Starting { accepted: bool },
@@ -500,7 +509,8 @@ enum Phase {
     Parking,
     /// Commit is sent, under the timer `Commit`.
     Committing,
-    /// The successor serves, under the timer `Probation`; this generation can still take over again.
+    /// The successor serves, under the timer `Probation`; this generation can still take over
+    /// again.
     Probation,
     /// `EndSuccessor` is to be answered.
     Ending { parked: bool },
@@ -513,8 +523,8 @@ enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stop {
     Not,
-    /// The predecessor passed it on. The signal may come as well (systemd sends it to every process of a unit), and
-    /// must not count as a second one.
+    /// The predecessor passed it on. The signal may come as well (systemd sends it to every process
+    /// of a unit), and must not count as a second one.
     Relayed,
     Received,
     Aborted,

@@ -22,7 +22,8 @@ pub(crate) enum Action {
     OpenGates,
     /// Resolve `ready()`, also where it is called later.
     ResolveReady(Result<(), NotServing>),
-    /// The Unix paths belong to this generation: remove them on a final stop, also on one that has begun.
+    /// The Unix paths belong to this generation: remove them on a final stop, also on one that has
+    /// begun.
     BecomeOwner,
     /// Put the real standard error back.
     RestoreStderr,
@@ -34,7 +35,8 @@ pub(crate) enum Action {
     CloseUnclaimed,
     /// Stop before having served: drop main, drain the components that are initialised, end.
     EndNow,
-    /// Stop having served: close all gates for good, drain, run `on_drain`, end; unlink paths if they are ours.
+    /// Stop having served: close all gates for good, drain, run `on_drain`, end; unlink paths if
+    /// they are ours.
     BeginStop,
     /// End the drain now.
     AbortDrain,

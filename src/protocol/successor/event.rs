@@ -1,6 +1,7 @@
 //! What happens to a successor.
 
-use crate::protocol::message::{Failed, ToSuccessor};
+use crate::protocol::failed::Failed;
+use crate::protocol::message::ToSuccessor;
 
 /// What happens to a successor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,9 +11,11 @@ pub(crate) enum Event<'a> {
         /// The keys of the endpoints that it will serve.
         claimed: Vec<String>,
     },
-    /// A socket does not verify, a hook failed, main returned an error or panicked, or main returned before `ready()`.
+    /// A socket does not verify, a hook failed, main returned an error or panicked, or main
+    /// returned before `ready()`.
     Failed(Failed),
-    /// The predecessor said something. The descriptors of `Offer` and `Sockets` are owned and verified by then.
+    /// The predecessor said something. The descriptors of `Offer` and `Sockets` are owned and
+    /// verified by then.
     Received(&'a ToSuccessor),
     /// The predecessor sent what is not a message, or descriptors that do not fit it.
     Garbage {

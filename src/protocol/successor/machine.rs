@@ -2,16 +2,19 @@
 
 use super::action::{Action, NotServing};
 use super::event::{Event, Timer};
+use crate::protocol::failed::Failed;
 use crate::protocol::failure::{Refusal, Stage};
 use crate::protocol::incumbent;
-use crate::protocol::message::{Failed, Sockets, ToIncumbent, ToSuccessor};
+use crate::protocol::message::{ToIncumbent, ToSuccessor};
 use crate::protocol::offer::Offer;
+use crate::protocol::sockets::Sockets;
 use crate::protocol::version::{Capabilities, Versions};
 
 /// The state machine of a generation from its start until its predecessor is gone.
 ///
-/// Every trigger and every stop of the process goes here first; what belongs to the next handover comes back as
-/// [`Action::PassOn`] for the [`Incumbent`](crate::protocol::Incumbent) of the same process.
+/// Every trigger and every stop of the process goes here first; what belongs to the next handover
+/// comes back as [`Action::PassOn`] for the [`Incumbent`](crate::protocol::Incumbent) of the same
+/// process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Successor {
     phase: Phase,
@@ -24,12 +27,14 @@ pub(crate) struct Successor {
 }
 
 impl Successor {
-    /// Creates the machine of a first generation: main runs at once, and every path that it binds is its own.
+    /// Creates the machine of a first generation: main runs at once, and every path that it binds
+    /// is its own.
     pub(crate) fn first() -> Self {
         Self::new(0, Phase::Initialising, Predecessor::None)
     }
 
-    /// Creates the machine of a generation that has found its channel and awaits the offer; `pid` is its own.
+    /// Creates the machine of a generation that has found its channel and awaits the offer; `pid`
+    /// is its own.
     pub(crate) fn offered(pid: i32) -> Self {
         Self::new(pid, Phase::Awaiting, Predecessor::Alive)
     }
@@ -49,7 +54,8 @@ impl Successor {
         }
     }
 
-    /// Returns whether the predecessor can do nothing to this generation any more: it may hand over itself.
+    /// Returns whether the predecessor can do nothing to this generation any more: it may hand over
+    /// itself.
     pub(crate) fn is_settled(&self) -> bool {
         matches!(self.phase, Phase::Settled | Phase::Active)
     }
@@ -117,7 +123,8 @@ impl Successor {
             (Phase::Probation | Phase::Settling { .. }, ToSuccessor::Draining {}) => {
                 self.settled(None)
             }
-            // The predecessor only drains: the rest of the stop, with the paths, is for this generation.
+            // The predecessor only drains: the rest of the stop, with the paths, is for this
+            // generation.
             (Phase::Probation | Phase::Settling { .. }, ToSuccessor::Stop {}) => {
                 self.settled(Some(incumbent::Event::StopRelayed))
             }
@@ -223,7 +230,8 @@ impl Successor {
                 vec![Action::Refuse(Refusal::NotServing)]
             }
             Phase::Probation => self.settle(true),
-            // The predecessor may yet end this generation, which must not leave a third one orphaned.
+            // The predecessor may yet end this generation, which must not leave a third one
+            // orphaned.
             Phase::Settling { trigger: false } => {
                 self.phase = Phase::Settling { trigger: true };
                 Vec::new()
@@ -293,7 +301,8 @@ impl Successor {
         actions
     }
 
-    /// The predecessor can do nothing to this generation any more. `first` goes ahead of a handover that is due.
+    /// The predecessor can do nothing to this generation any more. `first` goes ahead of a handover
+    /// that is due.
     fn settled(&mut self, first: Option<incumbent::Event<'static>>) -> Vec<Action> {
         let mut actions = self.stop_timer();
         let trigger = self.phase == Phase::Settling { trigger: true };
@@ -381,7 +390,8 @@ enum Phase {
     AwaitingCommit,
     /// It serves, and the predecessor can still take over again.
     Probation,
-    /// It serves and means to stay, but the predecessor's limit may have run out before it heard of that.
+    /// It serves and means to stay, but the predecessor's limit may have run out before it heard of
+    /// that.
     Settling { trigger: bool },
     /// It serves for good, while the predecessor lets go of what is exclusive.
     Settled,

@@ -4,11 +4,9 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use proptest::prelude::*;
-use socket2::SockRef;
-
 use super::super::verify::{identify, verify};
 use super::*;
+use proptest::prelude::*;
 
 fn endpoint(text: &str) -> Endpoint {
     text.parse().unwrap()
@@ -31,6 +29,13 @@ fn open_text(store: &Store, text: &str) -> Claimed {
 
 fn refusal(store: &Store, text: &str) -> String {
     open(store, &endpoint(text)).unwrap_err().to_string()
+}
+
+/// The keys of what was inherited and not claimed.
+fn unclaimed(store: &Store) -> Vec<String> {
+    let held = store.lock();
+    let unclaimed = held.iter().filter(|entry| entry.is_unclaimed());
+    unclaimed.map(Entry::key).collect()
 }
 
 /// What the successor has, after everything went through JSON and a second set of descriptors.
@@ -93,7 +98,7 @@ fn ports_stay() {
             })
             .collect();
         assert_eq!(ports.into_iter().rev().collect::<Vec<_>>(), first);
-        assert!(store.unclaimed().is_empty());
+        assert!(unclaimed(&store).is_empty());
     }
 }
 
@@ -176,7 +181,7 @@ fn a_name_or_an_address_is_the_key() {
         let store = Store::new();
         open_text(&store, &before);
         let next = successor(&store);
-        let key = next.unclaimed().remove(0);
+        let key = unclaimed(&next).remove(0);
         assert_eq!(key, before);
         let claimed = open_text(&next, &after);
         assert_eq!(claimed.adopted, same, "{before} then {after}");
@@ -184,7 +189,7 @@ fn a_name_or_an_address_is_the_key() {
         // The predecessor is told in its own words.
         let told = if same { &before } else { &after };
         assert_eq!(next.claimed_keys(), [told.as_str()]);
-        assert_eq!(next.unclaimed().is_empty(), same);
+        assert_eq!(unclaimed(&next).is_empty(), same);
         assert_eq!(next.offer_of(&after).len(), claimed.sockets.len());
         // And the one after that in the new ones.
         let last = successor(&next);
@@ -241,7 +246,7 @@ fn what_is_claimed_twice_is_refused() {
     ] {
         for again in [format!("http={address}"), "http=127.0.0.1:0".to_owned()] {
             let error = open(store, &endpoint(&again)).unwrap_err();
-            assert!(error.is_already_claimed() && error.is_in_use());
+            assert!(error.is_in_use());
             let error = error.to_string();
             assert!(error.ends_with(&format!("endpoint `{again}`: it is already claimed")));
         }
@@ -366,6 +371,19 @@ fn overlaps_are_named() {
 }
 
 #[test]
+fn a_host_name_with_both_families_leaves_v4_to_itself() {
+    let store = Store::new();
+    let port = port(&open_text(&store, "127.0.0.2:0"));
+    let wanted = endpoint(&format!("some:{port}"));
+    let v6 = SocketAddr::from(([0; 8], port));
+    let v4 = SocketAddr::from(([127, 0, 0, 1], port));
+    assert!(store.overlap(&wanted, &[v6, v4]).is_none());
+    assert!(store.overlap(&wanted, &[v6]).is_some());
+    let from_kernel = wanted.clone().configure(|_| Ok(()));
+    assert!(store.overlap(&from_kernel, &[v6]).is_none());
+}
+
+#[test]
 fn reuse_port_may_overlap_unless_the_other_is_unclaimed() {
     let address = tcp().1;
     let ask = |text: String| endpoint(&text).reuse_port(true);
@@ -451,34 +469,37 @@ fn activated_sockets_of_one_name_are_one_endpoint() {
         claimed.sockets.iter().map(inet).collect()
     };
     let mut generation = successor(&store);
-    for _ in 0..2 {
+    let keys = unclaimed(&store);
+    let told = [
+        // In the words of the one who claimed nothing, and of the one who claimed two endpoints.
+        vec![keys[0].clone(), keys[2].clone(), keys[1].clone()],
+        vec!["app=0.0.0.0:80".to_owned(), "app=udp:0.0.0.0:53".to_owned()],
+    ];
+    for told in told {
         let claimed = open_text(&generation, "app=0.0.0.0:80");
         assert_eq!(tcp_sockets(&claimed), addresses);
-        assert_eq!(
-            open_text(&generation, "app=udp:0.0.0.0:53").sockets.len(),
-            1
-        );
-        assert_eq!(generation.unclaimed().len(), 1, "the Unix socket is left");
-        let told = generation.claimed_keys();
-        assert!(
-            told.iter()
-                .all(|key| store.unclaimed().contains(key) || key.starts_with("app="))
-        );
+        let udp = open_text(&generation, "app=udp:0.0.0.0:53");
+        assert_eq!(udp.sockets.len(), 1);
+        assert_eq!(unclaimed(&generation), keys[3..]);
+        assert_eq!(generation.claimed_keys(), told);
         generation = successor(&generation);
     }
+
+    let claimed_as_one = successor_with(&generation, &["app=0.0.0.0:80"]);
+    let one_by_one = successor(&claimed_as_one);
+    for address in addresses {
+        let claimed = open_text(&one_by_one, &address.to_string());
+        assert_eq!(tcp_sockets(&claimed), [address]);
+    }
+    let by_name_and_address = successor(&generation);
+    let claimed = open_text(&by_name_and_address, &format!("app={}", addresses[1]));
+    assert_eq!(tcp_sockets(&claimed), addresses);
     let all = generation
         .claim(&endpoint("systemd:app"), Kind::STREAMS)
         .unwrap()
         .unwrap();
     assert_eq!(all.sockets.len(), 3, "all that connections come out of");
     assert_eq!(generation.offer_of("app=systemd:app").len(), 3);
-
-    // Without the name, one by one.
-    let generation = successor(&store);
-    for address in addresses {
-        let claimed = open_text(&generation, &address.to_string());
-        assert_eq!(tcp_sockets(&claimed), [address]);
-    }
 }
 
 #[test]
@@ -587,7 +608,7 @@ fn what_is_unclaimed_is_offered_until_it_is_closed() {
     let second = successor(&first);
     open_text(&second, "kept=127.0.0.1:0");
     open_text(&second, "new=127.0.0.1:0");
-    assert_eq!(second.unclaimed(), [old.key.as_str()]);
+    assert_eq!(unclaimed(&second), [old.key.as_str()]);
     assert!(
         second
             .claimed_keys()
@@ -603,7 +624,7 @@ fn what_is_unclaimed_is_offered_until_it_is_closed() {
     drop((first, third, old));
     UnixStream::connect(&path).unwrap();
     assert_eq!(second.close_unclaimed().len(), 1);
-    assert!(second.unclaimed().is_empty());
+    assert!(unclaimed(&second).is_empty());
     assert_eq!(entries(directory.path()), 0);
     assert_eq!(second.offer().len(), 2);
 }
@@ -682,11 +703,14 @@ fn options_that_can_be_set_are_set_after_the_commit() {
     assert_eq!(mode(), 0o600, "the predecessor still serves");
     assert!(next.apply_options().is_empty());
     assert_eq!(mode(), 0o640);
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o604);
+    std::fs::set_permissions(&path, permissions).unwrap();
     assert!(next.apply_options().is_empty());
+    assert_eq!(mode(), 0o604, "they are set once");
 
     // A backlog of 0 lets one connection wait; the next one is not completed.
     let timeout = std::time::Duration::from_millis(50);
-    let _first = std::net::TcpStream::connect_timeout(&address, timeout).unwrap();
+    let _first = std::net::TcpStream::connect(address).unwrap();
     std::net::TcpStream::connect_timeout(&address, timeout).unwrap_err();
 }
 
@@ -718,7 +742,7 @@ fn lent_descriptors_travel() {
     assert_eq!(store.offer().len(), 1, "the same name is the same thing");
 
     let next = successor(&store);
-    assert_eq!(next.unclaimed(), ["pipe=descriptor"]);
+    assert_eq!(unclaimed(&next), ["pipe=descriptor"]);
     let offer = next.offer();
     let taken = next.take("pipe").unwrap().unwrap();
     drop(offer);
@@ -731,7 +755,7 @@ fn lent_descriptors_travel() {
         .unwrap();
 
     next.lend("again", taken).unwrap();
-    assert!(next.unclaimed().is_empty());
+    assert!(unclaimed(&next).is_empty());
     assert!(next.close_unclaimed().is_empty());
     assert!(successor(&next).take("again").unwrap().is_some());
 }
@@ -760,7 +784,8 @@ fn what_is_released_can_be_bound_again() {
     assert_eq!(store.release(&claimed.key).len(), 1);
     assert!(store.offer().is_empty() && store.release(&claimed.key).is_empty());
     drop(claimed);
-    open_text(&store, &address.to_string());
+    let claimed = open_text(&store, &address.to_string());
+    assert_eq!(store.offer_of(&claimed.key).len(), 1);
 }
 
 #[test]
@@ -772,48 +797,37 @@ fn there_is_one_descriptor_for_each_socket() {
         .sockets
         .iter()
         .chain(offer.iter().map(|(_, socket)| socket))
-        .map(|socket| std::os::fd::AsRawFd::as_raw_fd(socket))
+        .map(std::os::fd::AsRawFd::as_raw_fd)
         .collect();
     assert_eq!(numbers, [numbers[0]; 2]);
 }
 
-/// The work for each claim must not grow with the number of endpoints. Work is counted in time
-/// here, so the bound is a wide one: a scan of all for each would be a thousand times as much.
+/// The work for a claim must not grow with the number of endpoints. It is measured in time, so
+/// the bound is a wide one: looking at all of them for each would take a hundred times as long.
 #[test]
 fn ten_thousand_endpoints_are_claimed_in_no_time() {
-    let fill = |count: usize| {
+    let claim_all = |count: u32| {
         let store = Store::new();
-        let (listener, _) = tcp();
+        // All share one socket, since so many descriptors are not to be had everywhere.
+        let socket = open_text(&Store::new(), "127.0.0.1:0").sockets.remove(0);
         for n in 0..count {
-            let said = Description {
-                name: Some(format!("n{n}")),
-                endpoint: "127.0.0.1:0".to_owned(),
-                kind: Kind::Tcp,
-                address: listener.local_addr().unwrap().into(),
-                index: 0,
-                count: 1,
-                lock: false,
-                device: None,
-                inode: None,
-                activated: false,
-            };
-            let copy = listener.as_fd().try_clone_to_owned().unwrap();
-            store.insert_inherited(verify(said, copy, None).unwrap());
+            store.lock().insert(Entry::fresh(
+                Some(format!("n{n}")),
+                "127.0.0.1:0".to_owned(),
+                State::Unclaimed,
+                vec![Arc::clone(&socket)],
+            ));
         }
         let start = std::time::Instant::now();
         for n in 0..count {
-            let text = format!("n{n}=127.0.0.1:0");
-            assert!(
-                store
-                    .claim(&endpoint(&text), Kind::STREAMS)
-                    .unwrap()
-                    .is_some()
-            );
+            let wanted = endpoint(&format!("n{n}=127.0.0.1:0"));
+            let claimed = store.claim(&wanted, Kind::STREAMS).unwrap();
+            assert!(claimed.is_some_and(|claimed| claimed.adopted));
         }
-        start.elapsed() / u32::try_from(count).unwrap()
+        start.elapsed() / count
     };
-    let few = (0..5).map(|_| fill(100)).min().unwrap();
-    let many = fill(10_000);
+    let few = (0..5).map(|_| claim_all(100)).min().unwrap();
+    let many = (0..2).map(|_| claim_all(10_000)).min().unwrap();
     assert!(
         many < few * 20,
         "{few:?} each of 100, {many:?} each of 10,000"
@@ -841,7 +855,9 @@ proptest! {
                 match open(&store, &endpoint(&text)) {
                     Ok(claimed) if claimed.adopted => {}
                     Ok(claimed) => fresh += claimed.sockets.len(),
-                    Err(error) => prop_assert!(error.is_already_claimed(), "{}", error),
+                    Err(error) => {
+                        prop_assert!(error.to_string().contains("already claimed"), "{}", error);
+                    }
                 }
             }
             if generation > 0 {
@@ -854,7 +870,7 @@ proptest! {
                 prop_assert!(seen.insert(nix::sys::stat::fstat(socket).unwrap().st_ino));
             }
             let next = successor(&store);
-            prop_assert_eq!(next.unclaimed().len(), store.claimed_keys().len() + store.unclaimed().len());
+            prop_assert_eq!(unclaimed(&next).len(), store.claimed_keys().len() + unclaimed(&store).len());
             store = next;
         }
     }

@@ -64,7 +64,7 @@ impl fmt::Display for Failure {
 
 /// What went wrong on a connection, before it is decided whether a request has failed by it.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub struct Fault {
     pub(super) cause: Cause,
     pub(super) detail: String,
     /// How many bytes of the request the kernel had taken.
@@ -95,6 +95,8 @@ impl Fault {
         self.cause == Cause::Eof && self.sent == 0
     }
 }
+
+impl std::error::Error for Fault {}
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -27,20 +27,16 @@ pub struct Answer {
     pub closes: bool,
 }
 
-/// Makes a connection for one `GET`; an answer with another status than 200 is a fault.
-pub(crate) async fn get(target: &Target, path: &str) -> Result<Answer, Fault> {
-    ask_once(
-        target,
-        &Request {
-            method: "GET",
-            path: path.to_owned(),
-            body: Vec::new(),
-        },
-    )
-    .await
-}
-
-async fn ask_once(target: &Target, request: &Request) -> Result<Answer, Fault> {
+/// Asks once, over a new connection.
+///
+/// # Errors
+///
+/// If there is no whole answer with the status 200 within [`LIMIT`].
+///
+/// # Cancel safety
+///
+/// The connection is closed with the future.
+pub async fn ask(target: &Target, request: &Request) -> Result<Answer, Fault> {
     let socket = target
         .connect()
         .await

@@ -10,7 +10,7 @@
 
 mod counts;
 mod fault;
-pub(crate) mod http;
+mod http;
 mod kind;
 mod line;
 mod plan;
@@ -20,8 +20,8 @@ mod wire;
 mod worker;
 
 pub use counts::Counts;
-pub use fault::{Cause, Failure};
-pub use http::Answer;
+pub use fault::{Cause, Failure, Fault};
+pub use http::{Answer, ask};
 pub use kind::Kind;
 pub use plan::{Load, Plan};
 pub use report::{Report, Seen};

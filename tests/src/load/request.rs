@@ -32,6 +32,13 @@ impl Request {
         }
     }
 
+    /// Sends a body, and takes whatever answer there is.
+    ///
+    /// Only [`ask`](super::ask) does: a load has to know which answer is right.
+    pub fn post(path: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
+        Self::echo(path, body)
+    }
+
     /// Sends a body and wants it back.
     pub fn echo(path: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
         Self {

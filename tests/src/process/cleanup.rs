@@ -39,7 +39,7 @@ impl Mark {
         (OsStr::new(VARIABLE), &self.0)
     }
 
-    /// The processes that bear it, or are in `session`; of zombies only those that are ours to reap.
+    /// The processes that bear it, or are in `session`; zombies are among them.
     pub(super) fn bearers(&self, session: u32) -> Vec<(procfs::Entry, Process)> {
         let entries = procfs::processes().expect("/proc can be listed");
         entries
@@ -55,12 +55,7 @@ impl Mark {
         loop {
             let mut bearers = self.bearers(session);
             // A zombie whose parent lives is the parent's to reap; it becomes ours with its death.
-            bearers.retain(|(entry, process)| {
-                !entry.zombie
-                    || process
-                        .status()
-                        .is_ok_and(|status| status.parent == process::id())
-            });
+            bearers.retain(|(entry, _)| !entry.zombie || entry.parent == process::id());
             if bearers.is_empty() {
                 return;
             }

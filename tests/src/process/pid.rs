@@ -151,6 +151,19 @@ impl Process {
         procfs::descriptors(self.pid())
     }
 
+    /// The processes whose parent it is, zombies among them.
+    ///
+    /// # Errors
+    ///
+    /// If `/proc` cannot be read.
+    pub fn children(&self) -> io::Result<Vec<u32>> {
+        let entries = procfs::processes()?.into_iter();
+        Ok(entries
+            .filter(|entry| entry.parent == self.pid())
+            .map(|entry| entry.pid)
+            .collect())
+    }
+
     /// Its state, threads and signal masks.
     ///
     /// # Errors

@@ -164,17 +164,18 @@ pub(super) fn processes() -> io::Result<Vec<Entry>> {
         };
         let rest = String::from_utf8_lossy(&stat[end + 1..]);
         let mut fields = rest.split_ascii_whitespace();
-        let Some(state) = fields.next().and_then(|state| state.chars().next()) else {
-            continue;
+        let mut parse = || {
+            let zombie = matches!(fields.next()?, "Z" | "X");
+            let parent = fields.next()?.parse().ok()?;
+            let session = fields.nth(1)?.parse().ok()?;
+            Some(Entry {
+                pid,
+                parent,
+                session,
+                zombie,
+            })
         };
-        let Some(session) = fields.nth(2).and_then(|session| session.parse().ok()) else {
-            continue;
-        };
-        found.push(Entry {
-            pid,
-            session,
-            zombie: matches!(state, 'Z' | 'X'),
-        });
+        found.extend(parse());
     }
     Ok(found)
 }
@@ -182,6 +183,7 @@ pub(super) fn processes() -> io::Result<Vec<Entry>> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) pid: u32,
+    pub(super) parent: u32,
     pub(super) session: u32,
     pub(super) zombie: bool,
 }

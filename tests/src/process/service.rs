@@ -1,6 +1,5 @@
 //! A service with all of its generations.
 
-use std::io;
 use std::thread;
 
 use rustix::process::Signal;
@@ -10,7 +9,7 @@ use super::listening::listening;
 use super::output::Output;
 use super::pid::{Exit, Process};
 use crate::identity::Identity;
-use crate::load::http;
+use crate::load::{Request, ask};
 use crate::target::Target;
 use crate::wait::{eventually, within};
 
@@ -79,47 +78,16 @@ impl Service {
     ///
     /// If there is no right answer.
     pub async fn identity(&self, target: &Target) -> Identity {
-        let answer = http::get(target, "/").await;
+        let answer = ask(target, &Request::get("/")).await;
         let answer = answer.unwrap_or_else(|fault| panic!("no answer from {target}: {fault}"));
         answer
             .identity
             .unwrap_or_else(|| panic!("{target} does not say who it is: {answer:?}"))
     }
 
-    /// Takes hold of the generation that serves at `target`.
-    ///
-    /// # Panics
-    ///
-    /// If there is no right answer, or the process has ended since it gave it.
-    pub async fn incumbent(&self, target: &Target) -> Process {
-        let identity = self.identity(target).await;
-        Process::open(identity.pid).unwrap_or_else(|error| panic!("{identity} has gone: {error}"))
-    }
-
-    /// Sends a signal to the generation that serves at `target`.
-    ///
-    /// # Errors
-    ///
-    /// If that process has just ended.
-    pub async fn signal(&self, target: &Target, signal: Signal) -> io::Result<()> {
-        self.incumbent(target).await.signal(signal)
-    }
-
-    /// Asks for a handover with `SIGHUP` and waits until its successor answers at `target`.
-    ///
-    /// # Panics
-    ///
-    /// After [`LIMIT`](crate::LIMIT), or if an answer is wrong meanwhile.
-    pub async fn hand_over(&self, target: &Target) -> Identity {
-        let before = self.identity(target).await;
-        let process = Process::open(before.pid).expect("the process that answers runs");
-        process
-            .signal(Signal::HUP)
-            .expect("the process that answers runs");
-        self.generation(target, before.generation + 1).await
-    }
-
     /// Asks again and again until generation `generation`, or a later one, answers at `target`.
+    ///
+    /// The one before may still answer after that: until it has closed its gates, either accepts.
     ///
     /// # Panics
     ///

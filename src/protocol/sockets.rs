@@ -1,0 +1,34 @@
+//! The sockets of an offer.
+
+use serde::{Deserialize, Serialize};
+
+use super::codec;
+use crate::socket::Description;
+
+/// Most descriptors that ride along with one record (`SCM_MAX_FD`, unix(7)).
+pub(crate) const MAX_DESCRIPTORS: usize = 253;
+
+/// A part of the sockets of an offer, with their descriptors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sockets {
+    /// What each descriptor is, in the order of the descriptors.
+    pub(crate) entries: Vec<Description>,
+    /// How many descriptors ride along.
+    pub(crate) descriptors: u32,
+}
+
+impl Sockets {
+    /// Distributes the sockets of an offer over records that fit; none where there are no sockets.
+    pub(crate) fn split(entries: Vec<Description>) -> impl Iterator<Item = Self> {
+        codec::split(entries, Description::descriptors, MAX_DESCRIPTORS)
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .map(|entries| {
+                let count: usize = entries.iter().map(Description::descriptors).sum();
+                Self {
+                    descriptors: u32::try_from(count).expect("at most MAX_DESCRIPTORS"),
+                    entries,
+                }
+            })
+    }
+}
