@@ -16,7 +16,10 @@ use futures::StreamExt;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let numbers: Vec<u16> = env::args().skip(1).map(|number| number.parse()).collect::<Result<_, _>>()?;
+    let numbers: Vec<u16> = env::args()
+        .skip(1)
+        .map(|number| number.parse())
+        .collect::<Result<_, _>>()?;
     let [count, port] = numbers[..] else {
         return Err("usage: ecdysis COUNT PORT".into());
     };
@@ -26,12 +29,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let [high, low] = at.to_be_bytes();
         let address = SocketAddr::from(([127, 2, high, low], port));
         let mut connections = ecdysis.listen_tcp(StopOnShutdown::Yes, address)?;
-        accepting.push(tokio::spawn(async move { while connections.next().await.is_some() {} }));
+        accepting.push(tokio::spawn(async move {
+            while connections.next().await.is_some() {}
+        }));
     }
     let (_ecdysis, replaced) = ecdysis.ready()?;
     say("serving")?;
 
-    replaced.await.map_err(|error| format!("not replaced: {error:?}"))?;
+    replaced
+        .await
+        .map_err(|error| format!("not replaced: {error:?}"))?;
     for listener in accepting {
         listener.await?;
     }

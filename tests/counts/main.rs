@@ -161,6 +161,6 @@ const MANY: u32 = 1100;
 /// A wake-up more or less, of a thousand.
 const NOISE: f64 = 0.05;
 
-/// How often a server waits depends on how fast the events come, and `fcntl` is how the standard library and Tokio
+/// How often a server waits depends on how fast the events come, too, and `fcntl` is how the standard library and Tokio
 /// check descriptors, in debug builds only.
 const UNCOUNTED: [&str; 4] = ["epoll_wait", "epoll_pwait", "futex", "fcntl"];

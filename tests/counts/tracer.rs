@@ -1,9 +1,6 @@
 //! Counts the system calls of a process, as `strace -c` does.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs, io,
-};
+use std::{collections::BTreeMap, fs, io};
 
 use nix::{
     errno::Errno,
@@ -21,6 +18,8 @@ pub(crate) type Calls = BTreeMap<u64, u64>;
 
 /// Counts the calls of all threads of `pid` until it ends.
 ///
+/// A call that would have blocked does not count: how often a server asks in vain depends on how fast the events come.
+///
 /// Only the thread that calls this can be the tracer of `pid`, and it must be the one that has started it.
 pub(crate) fn count_until_end(pid: Pid) -> io::Result<Calls> {
     // Of this thread only: other tests of this process wait for children of their own.
@@ -35,16 +34,18 @@ pub(crate) fn count_until_end(pid: Pid) -> io::Result<Calls> {
 
     let mut calls = Calls::new();
     // A stop at a call comes twice, when it is entered and when it is left.
-    let mut inside = BTreeSet::new();
+    let mut inside = BTreeMap::new();
     loop {
         match waitpid(Pid::from_raw(-1), Some(ours)) {
             Ok(WaitStatus::PtraceSyscall(thread)) => {
-                if inside.remove(&thread) {
-                    resume(thread, None)?;
-                    continue;
+                let (number, result) = registers(thread)?;
+                if let Some(number) = inside.remove(&thread) {
+                    if result != -i64::from(libc::EAGAIN) {
+                        *calls.entry(number).or_default() += 1;
+                    }
+                } else {
+                    inside.insert(thread, number);
                 }
-                inside.insert(thread);
-                *calls.entry(number(thread)?).or_default() += 1;
                 resume(thread, None)?;
             }
             Ok(WaitStatus::PtraceEvent(thread, ..)) => resume(thread, None)?,
@@ -80,14 +81,24 @@ fn threads(pid: Pid) -> io::Result<Vec<Pid>> {
         .collect()
 }
 
+/// The number of the call that the thread is stopped at, and when it leaves it, the result.
 #[cfg(target_arch = "x86_64")]
-fn number(thread: Pid) -> io::Result<u64> {
-    Ok(ptrace::getregs(thread)?.orig_rax)
+fn registers(thread: Pid) -> io::Result<(u64, i64)> {
+    let registers = ptrace::getregs(thread)?;
+    Ok((
+        registers.orig_rax,
+        i64::from_ne_bytes(registers.rax.to_ne_bytes()),
+    ))
 }
 
+/// The number of the call that the thread is stopped at, and when it leaves it, the result.
 #[cfg(target_arch = "aarch64")]
-fn number(thread: Pid) -> io::Result<u64> {
-    Ok(ptrace::getregs(thread)?.regs[8])
+fn registers(thread: Pid) -> io::Result<(u64, i64)> {
+    let registers = ptrace::getregs(thread)?;
+    Ok((
+        registers.regs[8],
+        i64::from_ne_bytes(registers.regs[0].to_ne_bytes()),
+    ))
 }
 
 /// The name of the calls that a server makes, for messages; a number says enough of the others.
