@@ -8,6 +8,8 @@ mod net;
 mod protocol;
 mod run;
 mod runtime;
+#[cfg(feature = "axum")]
+mod serve;
 mod socket;
 #[allow(
     unsafe_code,
@@ -33,3 +35,7 @@ pub use runtime::Flavor;
 #[cfg(tokio_unstable)]
 pub use runtime::UnhandledPanic;
 pub use socket::{Endpoint, InvalidEndpoint};
+
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub use serve::axum;

@@ -35,6 +35,9 @@ use crate::sys::watch::watch;
 /// [`ready`](crate::Context::ready) has resolved, connections wait in the kernel's queue, where the
 /// predecessor finds them if this generation fails.
 ///
+/// Dropping it while this generation serves ends the endpoint: its sockets are closed, and it can be
+/// bound anew.
+///
 /// An error that concerns one connection is skipped. A lack of descriptors or memory makes
 /// accepting pause, for 5 ms to 1 s, and is logged once. What else `accept(2)` says is returned.
 ///
@@ -53,16 +56,19 @@ pub struct Listener {
     resting: Option<Resting>,
     draining: Token,
     aborting: Token,
+    _abandoned: OnDrop,
 }
 
 impl Listener {
-    /// Makes a listener of verified sockets. Has to be called on a runtime.
+    /// Makes a listener of verified sockets; `abandoned` is called when it is dropped. Has to be
+    /// called on a runtime.
     pub(crate) fn new(
         endpoint: Endpoint,
         sockets: Vec<Arc<Socket>>,
         gate: Arc<Gate>,
         tracker: Arc<Tracker>,
         (draining, aborting): (Token, Token),
+        abandoned: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let sockets = sockets
             .into_iter()
@@ -78,6 +84,7 @@ impl Listener {
             resting: None,
             draining,
             aborting,
+            _abandoned: OnDrop(Box::new(abandoned)),
         })
     }
 
@@ -278,6 +285,15 @@ impl axum::serve::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<Peer> {
         self.local_peer()
+    }
+}
+
+/// Says that a listener is gone; the last of its fields, so that its sockets are gone by then.
+struct OnDrop(Box<dyn Fn() + Send + Sync>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 

@@ -109,15 +109,6 @@ impl ToSuccessor {
             Self::Unknown => "unknown",
         }
     }
-
-    /// Returns how many descriptors ride along.
-    pub(crate) fn descriptors(&self) -> usize {
-        match self {
-            Self::Offer(offer) => offer.descriptors.len(),
-            Self::Sockets(sockets) => sockets.descriptors as usize,
-            _ => 0,
-        }
-    }
 }
 
 impl ToIncumbent {

@@ -34,6 +34,8 @@ pub(crate) enum Input {
     MainEnded(MainEnd),
     /// An endpoint was opened.
     Opened { key: String },
+    /// A listener was dropped.
+    Abandoned { key: String },
     /// From the predecessor.
     Predecessor(FromPeer),
     /// An older generation has ended.

@@ -20,7 +20,7 @@ use crate::net::datagram::{Datagrams, UdpSocket, UnixDatagram};
 use crate::net::gate::{Gate, State};
 use crate::net::listener::Listener;
 use crate::protocol::Failed;
-use crate::socket::{Claimed, Endpoint, Kind, Store};
+use crate::socket::{Claimed, Endpoint, Kind, Socket, Store};
 
 /// The state of one generation that more than one task looks at.
 ///
@@ -138,12 +138,17 @@ impl Shared {
 
     pub(crate) async fn open_stream(&self, endpoint: Endpoint) -> Result<Listener, Error> {
         let (claimed, gate) = self.open(&endpoint, Kind::STREAMS).await?;
+        let (queue, key) = (self.queue.clone(), claimed.key.clone());
+        let abandoned = move || {
+            queue.send(Input::Abandoned { key: key.clone() }).ok();
+        };
         Listener::new(
             endpoint.clone(),
             claimed.sockets,
             gate,
             Arc::clone(&self.tracker),
             (self.draining.clone(), self.aborting.clone()),
+            abandoned,
         )
         .map_err(|error| Error::io(format!("could not watch endpoint `{endpoint}`"), error))
     }
@@ -229,6 +234,12 @@ impl Shared {
         for (_, gate) in gates.endpoints.values() {
             gate.set(state);
         }
+    }
+
+    /// Lets go of an endpoint that nobody listens on any more, and gives what was behind it.
+    pub(crate) fn close(&self, key: &str) -> Vec<Arc<Socket>> {
+        self.gates().endpoints.remove(key);
+        self.store.release(key)
     }
 
     /// Moves the gates of some endpoints.

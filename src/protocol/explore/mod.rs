@@ -6,7 +6,9 @@
 //! instant. Armed timers may run out at any time.
 
 mod message;
+mod perform;
 mod process;
+mod promises;
 mod search;
 mod step;
 mod world;

@@ -2,7 +2,8 @@
 
 use super::message::{Down, Up};
 use super::process::{End, Ending, Life, Main, Parent, Process, Slot};
-use super::world::{Verdict, Violence, World};
+use super::promises::Violence;
+use super::world::{Verdict, World};
 use crate::protocol::{Failed, Sockets, Stage, ToSuccessor, incumbent, successor};
 
 /// One thing that happens, to the process in a slot.

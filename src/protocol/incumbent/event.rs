@@ -47,6 +47,10 @@ pub(crate) enum Event<'a> {
     /// `Park` is done.
     Parked,
     /// `Park` failed or overran its limit.
+    #[allow(
+        dead_code,
+        reason = "only a snapshot can fail, which no shell takes yet"
+    )]
     ParkFailed {
         /// Why.
         reason: String,

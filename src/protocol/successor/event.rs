@@ -27,6 +27,7 @@ pub(crate) enum Event<'a> {
     /// A handover is asked for.
     Trigger,
     /// The program ends its probation.
+    #[allow(dead_code, reason = "no probation can be configured yet")]
     Settle,
     /// The future that asked for a handover was dropped.
     AskerGone,

@@ -2,7 +2,10 @@
 
 mod action;
 mod event;
+mod handover;
 mod machine;
+mod phase;
+mod serving;
 
 pub(crate) use action::{Action, NotServing};
 pub(crate) use event::{Event, Timer};

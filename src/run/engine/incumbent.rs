@@ -89,6 +89,25 @@ impl Engine {
         }
     }
 
+    /// Closes an endpoint that the service no longer listens on; not under a successor that may
+    /// have claimed it, and not at the end, when servers drop their listeners one after the other.
+    pub(super) fn abandoned(&mut self, key: String) {
+        if self.drain.is_some() {
+            return;
+        }
+        if self.waiting.is_some() {
+            return self.abandoned.push(key);
+        }
+        for socket in self.shared.close(&key) {
+            if self.owner {
+                if let Err(error) = socket.remove_path() {
+                    tracing::warn!(endpoint = key, %error, "a path cannot be removed");
+                }
+            }
+        }
+        tracing::info!(endpoint = key, "endpoint closed: its listener was dropped");
+    }
+
     /// Offers what was opened since the Offer, once the successor has said that it can take it.
     pub(super) fn offer_late(&mut self) {
         if self.late.is_empty() || !self.incumbent.successor_can(LATE_SOCKETS) {
@@ -310,6 +329,9 @@ impl Engine {
         if let Some(reply) = self.waiting.take().and_then(|asker| asker.reply) {
             // Whoever asked may have gone.
             reply.send(answer).ok();
+        }
+        for key in std::mem::take(&mut self.abandoned) {
+            self.abandoned(key);
         }
     }
 

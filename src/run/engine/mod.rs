@@ -66,6 +66,8 @@ pub(crate) struct Engine {
     spawning: bool,
     /// Whether a successor is being ended, which this generation has to outlive.
     ending: bool,
+    /// Endpoints whose listener was dropped while a handover was under way.
+    abandoned: Vec<String>,
     /// Endpoints that were opened since the Offer.
     late: Vec<String>,
     /// Who asks, while a trigger is looked at.
@@ -115,6 +117,7 @@ impl Engine {
             spawning: false,
             ending: false,
             unperformed: Vec::new(),
+            abandoned: Vec::new(),
             late: Vec::new(),
             asking: None,
             waiting: None,
@@ -211,6 +214,7 @@ impl Engine {
             }
             Input::MainEnded(end) => self.main_ended(end),
             Input::Opened { key } => self.opened(key),
+            Input::Abandoned { key } => self.abandoned(key),
             Input::Predecessor(from) => self.from_predecessor(from),
             Input::OlderGone { generation } => {
                 self.older.retain(|old| old.generation != generation);

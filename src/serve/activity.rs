@@ -1,0 +1,120 @@
+//! The account of one connection, shared by the I/O object below hyper, the service above it and the driver around it.
+//!
+//! hyper shows none of this: whether an exchange is open, whether part of a request head has come, and how the
+//! connection is to end are seen from both of its sides.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+};
+
+use super::{phase::Phase, server::Server};
+
+/// What one connection has done and is doing.
+///
+/// An HTTP/1 connection lives in one task, and so do all writers but the ends of exchanges: a handler may give the
+/// body that it reads to another task. Hence the relaxed orderings but there.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    server: Arc<Server>,
+    open: AtomicU32,
+    served: AtomicBool,
+    head_begun: AtomicBool,
+    ending: AtomicU8,
+}
+
+/// What the end of the connection does to its socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The write side is shut.
+    Plain,
+    /// The write side is shut, and what still comes is read and discarded for a moment.
+    Lingering,
+    /// Nothing: the socket lives on.
+    Kept,
+}
+
+impl Activity {
+    pub(crate) fn new(server: Arc<Server>) -> Arc<Self> {
+        Arc::new(Self {
+            server,
+            open: AtomicU32::new(0),
+            served: AtomicBool::new(false),
+            head_begun: AtomicBool::new(false),
+            ending: AtomicU8::new(Ending::Plain as u8),
+        })
+    }
+
+    /// Opens an exchange: a request head is complete.
+    pub(crate) fn begin(self: &Arc<Self>) -> Exchange {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.served.store(true, Ordering::Relaxed);
+        self.head_begun.store(false, Ordering::Relaxed);
+        Exchange(Arc::clone(self))
+    }
+
+    /// Notes that bytes were read from the peer.
+    pub(crate) fn bytes_came(&self) {
+        // Within an exchange they are a body, or wait in hyper's buffer behind one.
+        if self.is_idle() {
+            self.head_begun.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether no exchange is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
+    }
+
+    /// Returns whether a request was ever read.
+    pub(crate) fn has_served(&self) -> bool {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether a part of a request head was read, and the rest is missing.
+    pub(crate) fn awaits_head(&self) -> bool {
+        self.head_begun.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the response that is about to go out must be the connection's last.
+    pub(crate) fn is_last_response(&self) -> bool {
+        self.server.phases().now() >= Phase::Draining
+    }
+
+    pub(crate) fn ending(&self) -> Ending {
+        match self.ending.load(Ordering::Relaxed) {
+            0 => Ending::Plain,
+            1 => Ending::Lingering,
+            _ => Ending::Kept,
+        }
+    }
+
+    pub(crate) fn set_ending(&self, ending: Ending) {
+        self.ending.store(ending as u8, Ordering::Relaxed);
+    }
+}
+
+/// One request and its response; over when dropped.
+///
+/// Its parts hold one each: the call, the body that is read, the body that is written. The last one ends it.
+#[derive(Debug)]
+pub(crate) struct Exchange(Arc<Activity>);
+
+impl Exchange {
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.0
+    }
+}
+
+impl Clone for Exchange {
+    fn clone(&self) -> Self {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Release);
+    }
+}

@@ -1,0 +1,388 @@
+//! axum, served and drained without loss.
+//!
+//! [`serve`] is what `axum::serve` is, for a [`Listener`] of this crate.
+//!
+//! [`Listener`]: crate::Listener
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    fmt,
+    future::{Future, IntoFuture, pending, poll_fn},
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use ::axum::{
+    Router,
+    body::Body,
+    extract::{Request, connect_info::Connected},
+    handler::{Handler, HandlerService},
+    response::Response,
+    routing::MethodRouter,
+    serve::IncomingStream as AxumStream,
+};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::TokioTimer,
+    service::{TowerToHyperService, TowerToHyperServiceFuture},
+};
+use tower_service::Service;
+
+use super::{
+    body::ExchangeBody, connection::serve_connection, executor::log_panic, server::Server,
+};
+use crate::net::{conn::Conn, listener::Listener, peer::Peer};
+
+/// Serves an application of axum on `listener`, and drains it without losing a request.
+///
+/// It takes what `axum::serve` takes: a [`Router`], a [`MethodRouter`], a handler, and what
+/// `into_make_service` and `into_make_service_with_connect_info` make of them. It speaks the same protocols, too:
+/// HTTP/1.1 and HTTP/1.0, HTTP/2 with prior knowledge, and WebSockets over both.
+///
+/// When awaited it serves until this generation has drained: until the listener has ended, and every connection that
+/// it has accepted has ended, upgraded ones included, or the drain was aborted. It can be awaited together with other
+/// servers; dropping it stops the accepting, while the connections go on and drain.
+///
+/// # The drain
+///
+/// | connection | from the start of the drain |
+/// |---|---|
+/// | in a request or a response | is completed; a response whose head has not gone out announces the end |
+/// | HTTP/1.1, silent or idle | stays open; its next request is answered, and that response announces the end |
+/// | HTTP/2 | is told with a GOAWAY that refuses nothing, then with one that names the last stream; streams finish |
+/// | HTTP/2, begun in the drain | the same after its first request |
+/// | upgraded (WebSocket, CONNECT) | is the application's: see [`Context::draining`](crate::Context::draining) |
+///
+/// An end is announced with `Connection: close` (RFC 9112, section 9.6). After that response the connection closes
+/// slowly: it is shut on this side, and read and discarded until the client closes it as well, is silent for 1 s, or
+/// has taken 5 s or sent 16 MiB. Otherwise what the client had sent meanwhile would destroy the response. Requests
+/// that it had pipelined behind it are not answered; it knows that from the announcement.
+///
+/// Shortly before the deadline the silent and idle connections of HTTP/1.1 get a last look. One whose request has
+/// arrived, be it only the first byte, is served; the others are closed. What is left at the deadline is cut.
+///
+/// A request head, and the preface of HTTP/2, have [a limit](Serve::http1_header_timeout) on the time that they may
+/// take, in the drain as before it. A connection that says nothing has none: it still may.
+///
+/// # Examples
+///
+/// ```no_run
+/// use axum::{Router, routing::get};
+/// use handover::Context;
+///
+/// #[handover::main]
+/// async fn main(cx: Context) -> Result<(), Box<dyn std::error::Error>> {
+///     let listener = cx.bind("0.0.0.0:8080").await?;
+///     let app = Router::new().route("/", get(|| async { "hello" }));
+///     cx.ready().await?;
+///     handover::axum::serve(listener, app).await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// With the address of the client:
+///
+/// ```no_run
+/// use std::net::SocketAddr;
+///
+/// use axum::{Router, extract::ConnectInfo, routing::get};
+///
+/// # async fn example(listener: handover::Listener) -> std::io::Result<()> {
+/// let app = Router::new().route(
+///     "/",
+///     get(|ConnectInfo(client): ConnectInfo<SocketAddr>| async move { client.to_string() }),
+/// );
+/// let app = app.into_make_service_with_connect_info::<SocketAddr>();
+/// handover::axum::serve(listener, app).await
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Awaiting it gives an error of the listener; see [`Listener::accept`](crate::Listener::accept). An error of one
+/// connection concerns nobody else and is logged (DEBUG), as is a panic of a handler (ERROR).
+///
+/// # Cancel safety
+///
+/// See above: a dropped server accepts no more; nothing that it has accepted is lost.
+pub fn serve<M: MakeService>(listener: Listener, app: M) -> Serve<M> {
+    let mut http1 = http1::Builder::new();
+    // hyper's limit on heads closes idle connections, too; ours (`head_timeout`) takes its place.
+    http1.header_read_timeout(None).timer(TokioTimer::new());
+    Serve {
+        listener,
+        app,
+        http1,
+        http1_header_timeout: Duration::from_secs(30),
+    }
+}
+
+/// A server of axum, to be awaited; made by [`serve`].
+#[must_use = "a server does nothing unless it is awaited"]
+pub struct Serve<M> {
+    listener: Listener,
+    app: M,
+    http1: http1::Builder,
+    http1_header_timeout: Duration,
+}
+
+impl<M: MakeService> Serve<M> {
+    /// Sets the longest time that a request head of HTTP/1 may take, from its first byte to its last; 30 s by default.
+    ///
+    /// A connection on which it takes longer is closed. The limit also holds for the 24 bytes with which a client of
+    /// HTTP/2 begins. It does not hold between requests: an idle connection is not closed by it.
+    pub fn http1_header_timeout(mut self, limit: Duration) -> Self {
+        self.http1_header_timeout = limit;
+        self
+    }
+
+    /// Sets options of hyper for HTTP/1.
+    ///
+    /// hyper's `header_read_timeout` is off, because it closes idle connections as well, which can cost a client the
+    /// request that it is just sending; see [`http1_header_timeout`](Self::http1_header_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(listener: handover::Listener, app: axum::Router) -> std::io::Result<()> {
+    /// handover::axum::serve(listener, app)
+    ///     .http1(|http1| {
+    ///         http1.half_close(true).max_header_size(16 * 1024);
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    pub fn http1(mut self, set: impl FnOnce(&mut http1::Builder)) -> Self {
+        set(&mut self.http1);
+        self
+    }
+
+    async fn run(self) -> io::Result<()> {
+        let Self {
+            mut listener,
+            mut app,
+            http1,
+            http1_header_timeout,
+        } = self;
+        let server = Arc::new(Server::new(http1, http1_header_timeout));
+        let draining = listener.draining();
+        let aborting = listener.aborting();
+        // A task of its own, for the connections must be told of the drain though this future be dropped.
+        tokio::spawn({
+            let server = Arc::clone(&server);
+            let aborting = aborting.clone();
+            async move {
+                server
+                    .follow(draining.cancelled(), pending(), aborting.cancelled())
+                    .await;
+            }
+        });
+        let accepting = Accepting(Arc::clone(&server));
+        while let Some(conn) = listener.accept().await? {
+            let service = app.make(IncomingStream { conn: &conn }).await;
+            spawn_connection(conn, service, &server);
+        }
+        drop(accepting);
+        drop(listener);
+        tokio::select! {
+            () = server.ended() => {}
+            () = aborting.cancelled() => {}
+        }
+        Ok(())
+    }
+}
+
+impl<M: MakeService> IntoFuture for Serve<M> {
+    type Output = io::Result<()>;
+    type IntoFuture = ServeFuture;
+
+    fn into_future(self) -> ServeFuture {
+        ServeFuture(Box::pin(self.run()))
+    }
+}
+
+impl<M> fmt::Debug for Serve<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve")
+            .field("listener", &self.listener)
+            .field("http1", &self.http1)
+            .field("http1_header_timeout", &self.http1_header_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A server of axum that runs; what awaiting [`Serve`] polls.
+#[must_use = "futures do nothing unless polled"]
+pub struct ServeFuture(Pin<Box<dyn Future<Output = io::Result<()>> + Send>>);
+
+impl Future for ServeFuture {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for ServeFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServeFuture").finish_non_exhaustive()
+    }
+}
+
+/// What [`serve`] takes: it makes the service of each connection.
+///
+/// There is no need to implement this. The applications of axum do, and so does every [`tower`] service that takes an
+/// [`IncomingStream`] and makes a service of it.
+///
+/// [`tower`]: tower_service
+pub trait MakeService: Send + 'static {
+    /// The service of one connection.
+    type Service: Service<Request, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static;
+
+    /// Makes the service of the connection `stream`.
+    fn make(&mut self, stream: IncomingStream<'_>) -> impl Future<Output = Self::Service> + Send;
+}
+
+impl MakeService for Router {
+    type Service = Self;
+
+    async fn make(&mut self, _: IncomingStream<'_>) -> Self {
+        self.clone()
+    }
+}
+
+impl MakeService for MethodRouter {
+    type Service = Self;
+
+    async fn make(&mut self, _: IncomingStream<'_>) -> Self {
+        self.clone()
+    }
+}
+
+impl<H, T, S> MakeService for HandlerService<H, T, S>
+where
+    H: Handler<T, S>,
+    T: 'static,
+    S: Clone + Send + Sync + 'static,
+{
+    type Service = Self;
+
+    async fn make(&mut self, _: IncomingStream<'_>) -> Self {
+        self.clone()
+    }
+}
+
+impl<M, S> MakeService for M
+where
+    M: for<'a> Service<IncomingStream<'a>, Response = S, Error = Infallible> + Send + 'static,
+    for<'a> <M as Service<IncomingStream<'a>>>::Future: Send,
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+{
+    type Service = S;
+
+    async fn make(&mut self, stream: IncomingStream<'_>) -> S {
+        let Ok(()) = poll_fn(|cx| self.poll_ready(cx)).await;
+        let Ok(service) = self.call(stream).await;
+        service
+    }
+}
+
+/// A connection that was accepted and is not served yet: what `ConnectInfo` is made from.
+///
+/// A type of one's own can be made from it by implementing [`Connected`] for it, as with axum's type of this name.
+#[derive(Debug)]
+pub struct IncomingStream<'a> {
+    conn: &'a Conn,
+}
+
+impl IncomingStream<'_> {
+    /// Returns the connection.
+    #[must_use]
+    pub fn io(&self) -> &Conn {
+        self.conn
+    }
+
+    /// Returns the address of the other end.
+    #[must_use]
+    pub fn remote_addr(&self) -> &Peer {
+        self.conn.peer()
+    }
+}
+
+/// For `ConnectInfo<handover::Peer>`, with [`serve`].
+impl Connected<IncomingStream<'_>> for Peer {
+    fn connect_info(stream: IncomingStream<'_>) -> Self {
+        stream.remote_addr().clone()
+    }
+}
+
+/// For `ConnectInfo<SocketAddr>`, with [`serve`]; `0.0.0.0:0` for a client that has connected to a Unix socket.
+impl Connected<IncomingStream<'_>> for SocketAddr {
+    fn connect_info(stream: IncomingStream<'_>) -> Self {
+        match *stream.remote_addr() {
+            Peer::Tcp(address) => address,
+            _ => Self::from((Ipv4Addr::UNSPECIFIED, 0)),
+        }
+    }
+}
+
+/// For `ConnectInfo<handover::Peer>`, with `axum::serve`.
+impl Connected<AxumStream<'_, Listener>> for Peer {
+    fn connect_info(stream: AxumStream<'_, Listener>) -> Self {
+        stream.remote_addr().clone()
+    }
+}
+
+/// The accept loop; when it ends, or is dropped, no further connection will come.
+struct Accepting(Arc<Server>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A service of axum as one of hyper.
+struct Adapted<S>(TowerToHyperService<S>);
+
+impl<S> hyper::service::Service<hyper::Request<ExchangeBody<Incoming>>> for Adapted<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = TowerToHyperServiceFuture<S, Request>;
+
+    fn call(&self, request: hyper::Request<ExchangeBody<Incoming>>) -> Self::Future {
+        self.0.call(request.map(Body::new))
+    }
+}
+
+fn spawn_connection<S>(conn: Conn, service: S, server: &Arc<Server>)
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+{
+    let peer = conn.peer().clone();
+    let service = Adapted(TowerToHyperService::new(service));
+    let connection = serve_connection(conn, service, Arc::clone(server));
+    tokio::spawn(log_panic("an http connection", async move {
+        if let Err(error) = connection.await {
+            let error: &dyn Error = &error;
+            tracing::debug!(%peer, error, "an http connection failed");
+        }
+    }));
+}

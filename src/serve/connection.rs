@@ -1,0 +1,137 @@
+//! The driver of one connection.
+
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::AsyncWrite;
+
+use super::{
+    activity::{Activity, Ending},
+    http1::{Http1, Http1End, Http1Error},
+    http2::Http2,
+    io::Io,
+    phase::Phase,
+    preface::{Opening, Preface, PrefaceError},
+    server::Server,
+    service::Application,
+    transport::Transport,
+};
+
+/// Serves one connection of `server` to its end: that of the peer's making, of the drain, or of its deadline.
+///
+/// The connection counts from the call on. The future belongs into a task of its own and must stay there: it
+/// registers for the drain once. Dropping it closes the connection.
+pub(crate) fn serve_connection<I: Transport, S: Application>(
+    transport: I,
+    service: S,
+    server: Arc<Server>,
+) -> impl Future<Output = Result<(), ConnectionError>> {
+    let io = Io::new(
+        transport,
+        Activity::new(Arc::clone(&server)),
+        server.count(),
+    );
+    let mut stage = Stage::Preface(Preface::new(io, server.head_timeout()), service);
+    async move {
+        let mut phase = pin!(server.phases().watch());
+        poll_fn(|cx| match phase.as_mut().look(cx) {
+            Phase::Aborting => Poll::Ready(Ok(())),
+            phase => stage.poll(cx, phase, &server),
+        })
+        .await
+    }
+}
+
+/// Why a connection failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectionError {
+    #[error(transparent)]
+    Preface(#[from] PrefaceError),
+    #[error(transparent)]
+    Http1(#[from] Http1Error),
+    #[error(transparent)]
+    Http2(hyper::Error),
+}
+
+/// How far a connection is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all connections spend nearly all of their time in the large one"
+)]
+enum Stage<I: Transport, S: Application> {
+    /// It has not said which protocol it speaks.
+    Preface(Preface<I>, S),
+    Http1(Http1<I, S>),
+    Http2(Box<Http2<I, S>>),
+    /// It was quiet at the last look.
+    Closing(Io<I>),
+    Over,
+}
+
+impl<I: Transport, S: Application> Stage<I, S> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        phase: Phase,
+        server: &Server,
+    ) -> Poll<Result<(), ConnectionError>> {
+        loop {
+            *self = match self {
+                Self::Preface(preface, _) => {
+                    let opening = ready!(preface.poll(cx, phase))?;
+                    self.after_preface(opening, server)
+                }
+                Self::Http1(http1) => match ready!(http1.poll(cx, phase))? {
+                    Http1End::Closed => Self::Over,
+                    Http1End::Between => self.after_http1(server),
+                },
+                Self::Http2(http2) => {
+                    ready!(http2.poll(cx, phase)).map_err(ConnectionError::Http2)?;
+                    Self::Over
+                }
+                Self::Closing(io) => {
+                    // A lingering close does not fail.
+                    ready!(Pin::new(io).poll_shutdown(cx)).ok();
+                    Self::Over
+                }
+                Self::Over => return Poll::Ready(Ok(())),
+            };
+        }
+    }
+
+    fn after_preface(&mut self, opening: Opening, server: &Server) -> Self {
+        let Self::Preface(preface, service) = mem::replace(self, Self::Over) else {
+            return Self::Over;
+        };
+        let io = preface.into_io();
+        match opening {
+            Opening::Http1 => Self::Http1(Http1::new(io, service, server)),
+            Opening::Http2 => Self::Http2(Box::new(Http2::new(io, service, server))),
+            Opening::Silence => Self::close(io),
+        }
+    }
+
+    /// The last look: a request that has arrived, be it in part, is still served.
+    fn after_http1(&mut self, server: &Server) -> Self {
+        let Self::Http1(http1) = mem::replace(self, Self::Over) else {
+            return Self::Over;
+        };
+        match http1.into_between() {
+            None => Self::Over,
+            Some(between) if between.io.has_arrived() => {
+                Self::Http1(Http1::after_last_look(between, server))
+            }
+            Some(between) => Self::close(between.io),
+        }
+    }
+
+    fn close(io: Io<I>) -> Self {
+        io.activity().set_ending(Ending::Lingering);
+        Self::Closing(io)
+    }
+}

@@ -1,0 +1,122 @@
+//! The I/O object between hyper and a transport.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use hyper::body::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::{
+    activity::{Activity, Ending},
+    linger::Linger,
+    transport::Transport,
+};
+
+/// A transport that replays what was read ahead, reports reads to the connection's account, and ends as that says.
+///
+/// It also is the connection's place in the server's count: after an upgrade hyper gives it to the application, and
+/// the connection counts until the application drops it.
+#[derive(Debug)]
+pub(crate) struct Io<I> {
+    transport: I,
+    /// Read from the transport, not yet by hyper.
+    ahead: Bytes,
+    activity: Arc<Activity>,
+    linger: Option<Linger>,
+    _counted: TaskTrackerToken,
+}
+
+impl<I: Transport> Io<I> {
+    pub(crate) fn new(transport: I, activity: Arc<Activity>, counted: TaskTrackerToken) -> Self {
+        Self {
+            transport,
+            ahead: Bytes::new(),
+            activity,
+            linger: None,
+            _counted: counted,
+        }
+    }
+
+    /// Puts `bytes`, which were read last, back in front.
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
+        self.ahead = if self.ahead.is_empty() {
+            bytes
+        } else {
+            [bytes, self.ahead.split_off(0)].concat().into()
+        };
+    }
+
+    /// Returns whether something has arrived that hyper has not read.
+    pub(crate) fn has_arrived(&self) -> bool {
+        !self.ahead.is_empty() || self.transport.has_arrived()
+    }
+
+    pub(crate) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+}
+
+impl<I: Transport> AsyncRead for Io<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.ahead.is_empty() {
+            ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;
+        } else {
+            let length = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..length]);
+            self.ahead.advance(length);
+        }
+        if buf.filled().len() > before {
+            self.activity.bytes_came();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: Transport> AsyncWrite for Io<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        match this.activity.ending() {
+            Ending::Plain => Pin::new(&mut this.transport).poll_shutdown(cx),
+            Ending::Lingering => this
+                .linger
+                .get_or_insert_with(Linger::new)
+                .poll(cx, &mut this.transport)
+                .map(Ok),
+            Ending::Kept => Pin::new(&mut this.transport).poll_flush(cx),
+        }
+    }
+}

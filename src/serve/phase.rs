@@ -1,0 +1,164 @@
+//! Where the drain stands, as the connections of one server see it.
+//!
+//! A connection looks on every wake-up, so the look is one atomic load; it registers for the next change once and
+//! not on every poll. Tokens would cost a lock for each look and a registration for each of the three events.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicU8, Ordering},
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+use tokio::sync::{Notify, futures::Notified};
+
+/// Where the drain stands. Later is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// There is no drain.
+    Serving,
+    /// Finish what there is; announce the end of each connection.
+    Draining,
+    /// The deadline is near: what is quiet and has nothing to say is closed now.
+    LastLook,
+    /// The deadline has come: what is left ends here.
+    Aborting,
+}
+
+/// The phase that all connections of a server look at.
+#[derive(Debug)]
+pub(crate) struct Phases {
+    now: AtomicU8,
+    changed: Notify,
+}
+
+impl Phases {
+    pub(crate) fn new() -> Self {
+        Self {
+            now: AtomicU8::new(Phase::Serving as u8),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Phase {
+        // Acquire pairs with the Release of `advance`.
+        match self.now.load(Ordering::Acquire) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            2 => Phase::LastLook,
+            _ => Phase::Aborting,
+        }
+    }
+
+    /// Moves on to `phase` and wakes every connection. Never goes back.
+    ///
+    /// Only the one task that follows the drain may call this.
+    pub(crate) fn advance(&self, phase: Phase) {
+        // A watch that is woken without a change would not register again.
+        if self.now.fetch_max(phase as u8, Ordering::Release) < phase as u8 {
+            self.changed.notify_waiters();
+        }
+    }
+
+    pub(crate) fn watch(&self) -> PhaseWatch<'_> {
+        PhaseWatch {
+            phases: self,
+            seen: Phase::Serving,
+            registered: false,
+            changed: self.changed.notified(),
+        }
+    }
+}
+
+pin_project! {
+    /// One task's view of the phase.
+    ///
+    /// The task's waker is registered at the first look and again after each change, not on every look, so a watch
+    /// must stay in the task that looked first.
+    #[derive(Debug)]
+    pub(crate) struct PhaseWatch<'a> {
+        phases: &'a Phases,
+        seen: Phase,
+        registered: bool,
+        #[pin]
+        changed: Notified<'a>,
+    }
+}
+
+impl PhaseWatch<'_> {
+    /// Returns the phase; the task is woken when it changes.
+    pub(crate) fn look(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Phase {
+        let mut this = self.project();
+        if *this.registered {
+            let now = this.phases.now();
+            if now == *this.seen {
+                return now;
+            }
+            this.changed.set(this.phases.changed.notified());
+        }
+        while this.changed.as_mut().poll(cx) == Poll::Ready(()) {
+            this.changed.set(this.phases.changed.notified());
+        }
+        *this.registered = true;
+        // After the registration, or a change between the two would wake nobody.
+        *this.seen = this.phases.now();
+        *this.seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::{future::poll_fn, pin::pin, sync::Arc, task::Wake};
+
+    #[derive(Default)]
+    struct Woken(AtomicU8);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_watch_is_woken_once_for_each_change() {
+        let phases = Phases::new();
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let mut cx = Context::from_waker(&waker);
+        let mut watch = pin!(phases.watch());
+
+        assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
+        assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
+        for (wakes, phase) in [Phase::Draining, Phase::LastLook, Phase::Aborting]
+            .into_iter()
+            .enumerate()
+        {
+            phases.advance(phase);
+            phases.advance(Phase::Serving);
+            assert_eq!(usize::from(woken.0.load(Ordering::Relaxed)), wakes + 1);
+            assert_eq!(watch.as_mut().look(&mut cx), phase);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watch_made_before_a_change_sees_it_at_its_first_look() {
+        let phases = Phases::new();
+        let mut watch = pin!(phases.watch());
+        phases.advance(Phase::Draining);
+
+        let seen = poll_fn(|cx| Poll::Ready(watch.as_mut().look(cx))).await;
+
+        assert_eq!(seen, Phase::Draining);
+    }
+
+    #[test]
+    fn a_phase_never_goes_back() {
+        let phases = Phases::new();
+        phases.advance(Phase::Aborting);
+        phases.advance(Phase::LastLook);
+        assert_eq!(phases.now(), Phase::Aborting);
+    }
+}
