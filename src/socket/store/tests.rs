@@ -134,7 +134,7 @@ fn the_next_generation_accepts_what_waited() {
     let store = Store::new();
     let claimed = open_text(&store, "127.0.0.1:0");
     let address = claimed.sockets[0].address().inet().unwrap();
-    let mut client = std::net::TcpStream::connect(address).unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"hello").unwrap();
     let next = successor(&store);
     drop((claimed, store));
@@ -726,8 +726,8 @@ fn options_that_can_be_set_are_set_after_the_commit() {
 
     // A backlog of 0 lets one connection wait; the next one is not completed.
     let timeout = std::time::Duration::from_millis(50);
-    let _first = std::net::TcpStream::connect(address).unwrap();
-    std::net::TcpStream::connect_timeout(&address, timeout).unwrap_err();
+    let _first = TcpStream::connect(address).unwrap();
+    TcpStream::connect_timeout(&address, timeout).unwrap_err();
 }
 
 #[test]
