@@ -33,7 +33,7 @@ impl Old {
     pub(crate) fn describe(&self) -> Older {
         Older {
             generation: self.generation,
-            pid: self.pid.cast_signed(),
+            pid: self.pid as i32,
             deadline_ms: Some(u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX)),
         }
     }

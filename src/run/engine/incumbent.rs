@@ -9,6 +9,7 @@ use super::Engine;
 use super::ending::pid_file;
 use crate::context::Successor as Taken;
 use crate::error::Error;
+use crate::lifecycle::phase::Phase;
 use crate::net::gate::State;
 use crate::protocol::incumbent;
 use crate::protocol::{
@@ -22,7 +23,7 @@ use crate::socket::{Description, Socket};
 use crate::sys::{pidfd, process, stdio};
 
 impl Engine {
-    pub(super) fn from_successor(&mut self, from: FromPeer) {
+    pub(super) fn heard_from_successor(&mut self, from: FromPeer) {
         let record = match from {
             FromPeer::Record(record) => record,
             FromPeer::Broken(error) => {
@@ -70,9 +71,7 @@ impl Engine {
                     pid,
                     "successor started"
                 );
-                self.hand_over(incumbent::Event::Spawned {
-                    pid: pid.cast_signed(),
-                });
+                self.hand_over(incumbent::Event::Spawned { pid: pid as i32 });
             }
             Err(error) => {
                 self.hand_over(incumbent::Event::SpawnFailed {
@@ -114,7 +113,8 @@ impl Engine {
     /// Closes an endpoint that the service no longer listens on; not under a successor that may
     /// have claimed it, and not at the end, when servers drop their listeners one after the other.
     pub(super) fn abandoned(&mut self, key: String) {
-        if self.drain.is_some() {
+        // Before it serves, main drops its listeners because it ends.
+        if self.drain.is_some() || self.shared.phase() < Phase::Serving {
             return;
         }
         if self.handover.is_some() {
@@ -251,7 +251,7 @@ impl Engine {
             versions: Versions::OURS,
             capabilities: Capabilities::ours(),
             generation: self.shared.generation.saturating_add(1),
-            pid: std::process::id().cast_signed(),
+            pid: std::process::id() as i32,
             process_group: Some(process::group()),
             sockets: u32::try_from(entries.len()).unwrap_or(u32::MAX),
             mask: self
@@ -328,7 +328,7 @@ impl Engine {
                 );
                 let generation = generation + 1;
                 Ok(Taken {
-                    pid: pid.cast_unsigned(),
+                    pid: pid as u32,
                     generation,
                     elapsed,
                 })
@@ -341,7 +341,6 @@ impl Engine {
                     component = failure.component,
                     exit = failure.ended,
                     elapsed_ms,
-                    stderr = lines.join("\n"),
                     "handover failed, this generation serves on: {failure}"
                 );
                 self.assert_pid_file();

@@ -20,7 +20,7 @@ use crate::run::start::{Refused, adopt};
 use crate::sys::{process, stdio};
 
 impl Engine {
-    pub(super) fn from_predecessor(&mut self, from: FromPeer) {
+    pub(super) fn heard_from_predecessor(&mut self, from: FromPeer) {
         let record = match from {
             FromPeer::Record(record) => record,
             FromPeer::Broken(error) => {
@@ -206,7 +206,7 @@ impl Engine {
             .saturating_add(limit(offered.offer.kill_grace_ms));
         let old = Old {
             generation,
-            pid: offered.offer.pid.cast_unsigned(),
+            pid: offered.offer.pid as u32,
             deadline,
             channel: Arc::new(channel),
             pidfd: offered.incumbent.take().map(Arc::new),
