@@ -1,6 +1,7 @@
 //! Every promise of the design, kept by real processes and real sockets.
 
 mod activation_stays;
+mod datagrams_survive;
 mod initialisation_may_fail;
 mod nothing_before_commit;
 mod nothing_is_lost;

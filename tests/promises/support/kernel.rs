@@ -7,12 +7,7 @@ use handover_tests::{Identity, Process};
 
 /// The inodes of all sockets that listen, as far as the kernel's tables name them.
 pub(crate) fn listening_inodes(identity: Identity) -> BTreeSet<u64> {
-    let process = Process::open(identity.pid).expect("it serves");
-    let descriptors = process.descriptors().expect("it serves");
-    let ours: BTreeSet<u64> = descriptors
-        .iter()
-        .filter_map(|descriptor| descriptor.socket_inode())
-        .collect();
+    let ours = socket_inodes(identity);
     let mut listening = BTreeSet::new();
     for (table, column, state, inode) in [
         ("tcp", 3, "0A", 9),
@@ -29,4 +24,14 @@ pub(crate) fn listening_inodes(identity: Identity) -> BTreeSet<u64> {
         }
     }
     listening
+}
+
+/// The inodes of all its sockets.
+pub(crate) fn socket_inodes(identity: Identity) -> BTreeSet<u64> {
+    let process = Process::open(identity.pid).expect("it serves");
+    let descriptors = process.descriptors().expect("it serves");
+    descriptors
+        .iter()
+        .filter_map(|descriptor| descriptor.socket_inode())
+        .collect()
 }
