@@ -1,8 +1,12 @@
 //! Every promise of the design, kept by real processes and real sockets.
 
+mod client;
+mod exclusive_things;
 mod initialisation_may_fail;
+mod no_old_code_stays;
 mod nothing_before_commit;
 mod nothing_is_lost;
 mod one_at_a_time;
 mod outlives_either_process;
+mod stops;
 mod support;

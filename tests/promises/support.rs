@@ -49,14 +49,24 @@ impl Fixture {
 
     /// Starts it, with one TCP endpoint, and waits until it serves there.
     pub(crate) async fn start(&self) -> Running {
-        let mut program = Program::new(self.path(PROGRAM));
-        for (name, value) in &self.environment {
-            program = program.env(name, value);
-        }
-        let service = program.start().expect("a program that can be started");
+        let service = self.program().start();
+        let service = service.expect("a program that can be started");
         let target = service.listening(1).await.swap_remove(0);
         service.generation(&target, 1).await;
         Running { service, target }
+    }
+
+    /// The program, with all that was set up for it.
+    pub(crate) fn program(&self) -> Program {
+        self.started_by(self.path(PROGRAM))
+    }
+
+    /// Another program, with all that was set up for this one.
+    pub(crate) fn started_by(&self, program: impl AsRef<Path>) -> Program {
+        let program = Program::new(program);
+        self.environment
+            .iter()
+            .fold(program, |program, (name, value)| program.env(name, value))
     }
 
     /// Sets what goes wrong in the generations that start from now on.
@@ -172,7 +182,7 @@ impl Running {
     }
 }
 
-pub(crate) fn millis(millis: u64) -> Duration {
+pub(crate) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
