@@ -12,6 +12,7 @@ use crate::lifecycle::pid_file::PidFile;
 use crate::net::gate::State;
 use crate::protocol::incumbent::Deadline;
 use crate::run::drain::Drain;
+use crate::run::handover::Handover;
 use crate::run::input::Input;
 use crate::run::shared::Shared;
 use crate::sys::process;
@@ -118,7 +119,10 @@ impl Engine {
         let tasks = self.shared.tasks.names();
         self.shared.aborting.cancel();
         let connections = self.shared.tracker.abort();
-        drain.cut = connections > 0 || !tasks.is_empty() || self.main.is_none();
+        drain.cut |= connections > 0
+            || !tasks.is_empty()
+            || !drain.hooks_drained
+            || self.main.is_none();
         tracing::warn!(
             phase = %Phase::Aborting,
             generation = self.shared.generation,
@@ -169,12 +173,24 @@ impl Engine {
         };
         let quiet =
             drain.hooks_drained && self.shared.tracker.open() == 0 && self.shared.tasks.is_empty();
+        // Where the predecessor has not let go, the successor would take this end for its word.
+        let may_exit = drain.is_stop || self.incumbent.may_exit();
         let main_ended = self.main.is_some();
         if !main_ended && (drain.drop_main || quiet && self.shared.tracker.is_resting()) {
             self.end_main.cancel();
         }
         // A successor that starts or is being ended must not be left behind.
-        main_ended && (quiet || drain.over) && !self.spawning && !self.ending
+        main_ended && (quiet && may_exit || drain.over) && !self.spawning && !self.ending
+    }
+
+    /// Lets the last words to the successor reach it; one that does not read them sees the end.
+    pub(super) async fn flush(&self) {
+        if let Some(peer) = self.handover.as_ref().and_then(Handover::peer) {
+            let flushed = tokio::time::timeout(LAST_WORDS, peer.flush()).await;
+            if flushed.is_err() {
+                tracing::debug!("the successor does not read");
+            }
+        }
     }
 
     pub(super) fn finish(mut self) -> End {
@@ -202,3 +218,6 @@ pub(super) fn pid_file(shared: &Shared) -> Option<PidFile> {
     let path = shared.options.pid_file.clone()?;
     Some(PidFile::new(path, std::process::id()))
 }
+
+/// How long a successor that does not read may keep an ended generation.
+const LAST_WORDS: Duration = Duration::from_millis(200);

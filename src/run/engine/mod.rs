@@ -59,6 +59,10 @@ pub(crate) struct Engine {
     offered: Option<Offered>,
     /// The generations before this one that still drain, the oldest first.
     older: Vec<Old>,
+    /// Whether the predecessor has said that it, and whoever came before it, has let go.
+    released: bool,
+    /// Whether the predecessor has died without saying so, and older generations live.
+    unreleased: bool,
 
     handover: Option<Handover>,
     handovers: u64,
@@ -112,6 +116,8 @@ impl Engine {
             predecessor: None,
             offered: None,
             older: Vec::new(),
+            released: false,
+            unreleased: false,
             handover: None,
             handovers: 0,
             spawning: false,
@@ -186,6 +192,7 @@ impl Engine {
                 break;
             }
         }
+        self.flush().await;
         self.finish()
     }
 
@@ -218,6 +225,7 @@ impl Engine {
             Input::Predecessor(from) => self.from_predecessor(from),
             Input::OlderGone { generation } => {
                 self.older.retain(|old| old.generation != generation);
+                self.older_gone();
             }
             Input::Spawned { handover, result } => self.spawned(handover, result),
             Input::Successor { handover, from } => {
@@ -244,6 +252,8 @@ impl Engine {
             Input::HooksDrained => {
                 if let Some(drain) = &mut self.drain {
                     drain.hooks_drained = true;
+                    // The last hook had the time until the deadline, and was dropped at it.
+                    drain.cut |= drain.deadline <= Instant::now();
                 }
                 self.hand_over(protocol::incumbent::Event::HooksDrained);
             }
