@@ -20,7 +20,10 @@ pub(crate) const READY_TIMEOUT: &str = "1500ms";
 
 #[handover::main(ready_timeout = "1500ms")]
 pub(crate) async fn serve(cx: Context) -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let listener = cx.bind("127.0.0.1:0").await?;
     cx.attach(Cache).await?;
     cx.ready().await?;

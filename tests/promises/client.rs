@@ -22,11 +22,18 @@ impl Client {
         Self(BufReader::new(stream.expect("somebody listens")))
     }
 
-    /// Connects and asks, so that the connection belongs to whoever has answered.
-    pub(crate) async fn connected(target: &Target) -> (Self, Identity) {
-        let mut client = Self::connect(target).await;
-        let identity = client.ask("/").await;
-        (client, identity)
+    /// Connects to a generation; the one before it may still accept until it has closed its gates.
+    pub(crate) async fn of_generation(target: &Target, generation: u32) -> (Self, Identity) {
+        within(format_args!("generation {generation}"), async {
+            loop {
+                let mut client = Self::connect(target).await;
+                let identity = client.ask("/").await;
+                if identity.generation == generation {
+                    return (client, identity);
+                }
+            }
+        })
+        .await
     }
 
     /// Connects and asks, and returns when the request has arrived: `/hang` is never answered.

@@ -49,7 +49,7 @@ async fn a_predecessor_releases_and_then_exits() {
     fixture.set_faults("drain:wait@1");
     let running = fixture.start().await;
     let output = running.service.output();
-    let (mut client, first) = Client::connected(&running.target).await;
+    let (mut client, first) = Client::of_generation(&running.target, 1).await;
     let second = running.hand_over(first).await;
 
     let draining = fixture.waiting().await;
@@ -123,10 +123,13 @@ async fn a_lock_of_a_dead_generation_is_taken() {
 
 async fn locked(running: &Running, pid: u32) {
     let locked = format!("locked by pid={pid}");
-    running.service.output().wait_for(&locked, |lines| {
-        lines.iter().find(|line| line.text == locked).map(|_| ())
-    })
-    .await;
+    running
+        .service
+        .output()
+        .wait_for(&locked, |lines| {
+            lines.iter().find(|line| line.text == locked).map(|_| ())
+        })
+        .await;
 }
 
 fn printed(running: &Running, text: &str) -> bool {

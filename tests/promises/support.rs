@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use futures::future::join_all;
 use handover_tests::load::Kind;
 use handover_tests::{Identity, Load, Process, Program, Service, Signal, Target, within};
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -137,6 +138,11 @@ impl Waiting {
         drop(self.fifo);
     }
 
+    /// Sends it a signal, which does not let it go on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal).expect("it waits");
+    }
+
     /// Kills it.
     pub(crate) fn kill(self) {
         self.process.kill();
@@ -180,6 +186,11 @@ impl Running {
             .pause(Kind::Silent, millis(0)..=millis(400))
             .start()
     }
+}
+
+/// Tries all cases at once, where what each does most is wait.
+pub(crate) async fn all<T>(cases: impl IntoIterator<Item = T>, attempt: impl AsyncFn(T)) {
+    join_all(cases.into_iter().map(|case| attempt(case))).await;
 }
 
 pub(crate) const fn millis(millis: u64) -> Duration {

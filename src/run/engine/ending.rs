@@ -119,10 +119,8 @@ impl Engine {
         let tasks = self.shared.tasks.names();
         self.shared.aborting.cancel();
         let connections = self.shared.tracker.abort();
-        drain.cut |= connections > 0
-            || !tasks.is_empty()
-            || !drain.hooks_drained
-            || self.main.is_none();
+        drain.cut |=
+            connections > 0 || !tasks.is_empty() || !drain.hooks_drained || self.main.is_none();
         tracing::warn!(
             phase = %Phase::Aborting,
             generation = self.shared.generation,
