@@ -345,6 +345,7 @@ impl Engine {
                     component = failure.component,
                     exit = failure.ended,
                     elapsed_ms,
+                    stderr = lines[lines.len().saturating_sub(LINES)..].join(" | "),
                     "handover failed, this generation serves on: {failure}"
                 );
                 self.assert_pid_file();
@@ -375,6 +376,9 @@ impl Engine {
         }
     }
 }
+
+/// How many lines of the successor's standard error stand in the report again.
+const LINES: usize = 5;
 
 /// Sockets, in as many records as they need.
 fn letters(entries: Vec<(Description, Arc<Socket>)>) -> impl Iterator<Item = Letter> {
