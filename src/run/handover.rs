@@ -153,10 +153,6 @@ impl Handover {
         self.successor.as_ref().map(|running| &running.peer)
     }
 
-    pub(crate) fn into_peer(self) -> Option<Peer> {
-        self.successor.map(|running| running.peer)
-    }
-
     /// The pipe that is the successor's standard error.
     pub(crate) fn pipe(&self) -> Option<Lent> {
         self.successor

@@ -3,12 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::input::FromPeer;
 use crate::lifecycle::link::Link;
@@ -21,7 +19,6 @@ use crate::sys::watch::watch;
 pub(crate) struct Peer {
     link: Arc<Link>,
     outbox: mpsc::UnboundedSender<Outgoing>,
-    sending: JoinHandle<()>,
 }
 
 /// A record that waits to be sent.
@@ -47,7 +44,7 @@ impl Peer {
         let link = Arc::new(Link::new(channel)?);
         let (outbox, mut queue) = mpsc::unbounded_channel::<Outgoing>();
         let sender = Arc::clone(&link);
-        let sending = tokio::spawn(async move {
+        tokio::spawn(async move {
             while let Some(outgoing) = queue.recv().await {
                 let descriptors: Vec<BorrowedFd<'_>> = outgoing
                     .descriptors
@@ -59,11 +56,7 @@ impl Peer {
                 }
             }
         });
-        Ok(Self {
-            link,
-            outbox,
-            sending,
-        })
+        Ok(Self { link, outbox })
     }
 
     /// Queues a record. A neighbour that has gone is noticed by its watch, not here.
@@ -79,15 +72,6 @@ impl Peer {
     /// The channel on the runtime.
     pub(crate) fn link(&self) -> Arc<Link> {
         Arc::clone(&self.link)
-    }
-
-    /// Waits until everything is sent that was queued: the end of this process would take the rest
-    /// with it, and a stop that nobody heard of looks like a crash.
-    pub(crate) async fn flush(self) {
-        drop(self.outbox);
-        if tokio::time::timeout(FLUSH, self.sending).await.is_err() {
-            tracing::debug!("a neighbour does not read: it is not told the last");
-        }
     }
 
     /// Notes that the neighbour has taken descriptors.
@@ -187,6 +171,3 @@ fn has_exited(pidfd: &AsyncFd<OwnedFd>) -> bool {
     use futures::FutureExt;
     exited(pidfd).now_or_never().is_some()
 }
-
-/// How long a neighbour may take to read before the end of this process.
-const FLUSH: Duration = Duration::from_secs(1);

@@ -198,10 +198,6 @@ impl Engine {
                 break;
             }
         }
-        let successor = self.handover.take().and_then(Handover::into_peer);
-        for neighbour in [self.predecessor.take(), successor].into_iter().flatten() {
-            neighbour.flush().await;
-        }
         self.finish()
     }
 
