@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::input::FromPeer;
 use crate::lifecycle::link::Link;
@@ -21,11 +21,15 @@ pub(crate) struct Peer {
     outbox: mpsc::UnboundedSender<Outgoing>,
 }
 
-/// A record that waits to be sent.
+/// What waits to be sent.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) record: Vec<u8>,
-    pub(crate) descriptors: Vec<Lent>,
+enum Outgoing {
+    Record {
+        record: Vec<u8>,
+        descriptors: Vec<Lent>,
+    },
+    /// Answered when everything before it was sent.
+    Mark(oneshot::Sender<()>),
 }
 
 /// Something whose descriptors ride along with a record.
@@ -46,13 +50,19 @@ impl Peer {
         let sender = Arc::clone(&link);
         tokio::spawn(async move {
             while let Some(outgoing) = queue.recv().await {
-                let descriptors: Vec<BorrowedFd<'_>> = outgoing
-                    .descriptors
-                    .iter()
-                    .flat_map(Lent::descriptors)
-                    .collect();
-                if let Err(error) = sender.send(&outgoing.record, &descriptors).await {
-                    failed(error);
+                match outgoing {
+                    Outgoing::Record {
+                        record,
+                        descriptors,
+                    } => {
+                        let descriptors: Vec<BorrowedFd<'_>> =
+                            descriptors.iter().flat_map(Lent::descriptors).collect();
+                        if let Err(error) = sender.send(&record, &descriptors).await {
+                            failed(error);
+                        }
+                    }
+                    // Whoever asked may no longer wait.
+                    Outgoing::Mark(reached) => drop(reached.send(())),
                 }
             }
         });
@@ -62,7 +72,7 @@ impl Peer {
     /// Queues a record. A neighbour that has gone is noticed by its watch, not here.
     pub(crate) fn send(&self, record: Vec<u8>, descriptors: Vec<Lent>) {
         self.outbox
-            .send(Outgoing {
+            .send(Outgoing::Record {
                 record,
                 descriptors,
             })
@@ -72,6 +82,18 @@ impl Peer {
     /// The channel on the runtime.
     pub(crate) fn link(&self) -> Arc<Link> {
         Arc::clone(&self.link)
+    }
+
+    /// Waits until all that was queued so far is sent, or has failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing that is queued is lost when the future is dropped.
+    pub(crate) async fn flush(&self) {
+        let (mark, reached) = oneshot::channel();
+        self.outbox.send(Outgoing::Mark(mark)).ok();
+        // Without an answer there is nobody left who could send.
+        reached.await.ok();
     }
 
     /// Notes that the neighbour has taken descriptors.

@@ -145,11 +145,13 @@ impl Prepared {
             ),
             None => (MainEnd::Dropped, Outcome::Dropped),
         };
+        // The lifecycle task outlives main, unless it has failed; then nothing is left to wait for.
+        // Asked beforehand: once it has heard of main's end it may have ended before this looks.
+        let has_failed = shared.queue.is_closed();
         shared.send(Input::MainEnded(how));
-        // A lifecycle task that has failed leaves nothing to wait for once main has ended.
         let end = match early {
             Some(end) => end,
-            None if shared.queue.is_closed() => End {
+            None if has_failed => End {
                 cut: false,
                 failed: true,
             },

@@ -12,6 +12,7 @@ use crate::lifecycle::pid_file::PidFile;
 use crate::net::gate::State;
 use crate::protocol::incumbent::{Deadline, Event};
 use crate::run::drain::Drain;
+use crate::run::handover::Handover;
 use crate::run::input::Input;
 use crate::run::shared::Shared;
 use crate::sys::process;
@@ -119,6 +120,8 @@ impl Engine {
     pub(super) fn hooks_drained(&mut self) {
         if let Some(drain) = &mut self.drain {
             drain.hooks_drained = true;
+            // The last hook had the time until the deadline, and was dropped at it.
+            drain.cut |= drain.deadline <= Instant::now();
         }
         self.hand_over(Event::HooksDrained);
     }
@@ -148,7 +151,8 @@ impl Engine {
         let tasks = self.shared.tasks.names();
         self.shared.aborting.cancel();
         let connections = self.shared.tracker.abort();
-        drain.cut = connections > 0 || !tasks.is_empty() || self.main.is_none();
+        drain.cut |=
+            connections > 0 || !tasks.is_empty() || !drain.hooks_drained || self.main.is_none();
         tracing::warn!(
             phase = %Phase::Aborting,
             generation = self.shared.generation,
@@ -216,7 +220,17 @@ impl Engine {
             drain.is_stop && self.owner && self.older.iter().any(|old| old.pidfd.is_some());
         // One that starts or is being ended must not be left behind.
         let left_behind = self.spawning || self.ending || last_of_many;
-        main_ended && (quiet || drain.over) && may_exit && !left_behind
+        main_ended && (quiet && may_exit || drain.over) && !left_behind
+    }
+
+    /// Lets the last words to the successor reach it; one that does not read them sees the end.
+    pub(super) async fn flush(&self) {
+        if let Some(peer) = self.handover.as_ref().and_then(Handover::peer) {
+            let flushed = tokio::time::timeout(LAST_WORDS, peer.flush()).await;
+            if flushed.is_err() {
+                tracing::debug!("the successor does not read");
+            }
+        }
     }
 
     pub(super) fn finish(mut self) -> End {
@@ -245,3 +259,6 @@ pub(super) fn pid_file(shared: &Shared) -> Option<PidFile> {
     let path = shared.options.pid_file.clone()?;
     Some(PidFile::new(path, std::process::id()))
 }
+
+/// How long a successor that does not read may keep an ended generation.
+const LAST_WORDS: Duration = Duration::from_millis(200);

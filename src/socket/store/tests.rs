@@ -777,10 +777,12 @@ fn lent_descriptors_travel() {
 #[test]
 fn several_descriptors_of_one_name_come_one_by_one() {
     let pipes = [nix::unistd::pipe().unwrap(), nix::unistd::pipe().unwrap()];
-    let identities = pipes.each_ref().map(|(reader, _)| identity(reader).unwrap());
+    let identities = pipes
+        .each_ref()
+        .map(|(reader, _)| identity(reader).unwrap());
     let sockets = pipes.map(|(reader, _)| ("fifo", reader)).into();
     let store = activated(sockets);
-    let mut take = || identity(&store.take("fifo").unwrap().unwrap()).unwrap();
+    let take = || identity(&store.take("fifo").unwrap().unwrap()).unwrap();
     assert_eq!([take(), take()], identities);
     assert_eq!(take(), identities[0]);
     assert_eq!(store.offer().len(), 2, "both go on being offered");

@@ -9,21 +9,10 @@ use handover_tests::{Exit, Identity, Line, Process, Program, Target};
 use super::{FIXTURE, Fixture, PROGRAM, Running};
 
 impl Fixture {
-    /// The fixture, to be started as it is or with more.
-    pub(crate) fn program(&self) -> Program {
-        self.with_environment(Program::new(self.path(PROGRAM)))
-    }
-
     /// A shell that is to execute the fixture: `exec "$0"`, with what the test wants around it.
     pub(crate) fn shell(&self, script: &str) -> Program {
         let shell = Program::new("sh").args(["-c", script]);
         self.with_environment(shell.arg(self.path(PROGRAM)))
-    }
-
-    /// Gives a program the variables of this fixture.
-    pub(crate) fn with_environment(&self, program: Program) -> Program {
-        let variables = self.environment.iter();
-        variables.fold(program, |program, (name, value)| program.env(name, value))
     }
 
     /// Lets any user start the fixture and write beside it.
