@@ -8,6 +8,7 @@ mod initialisation_may_fail;
 mod no_old_code_stays;
 mod nothing_before_commit;
 mod nothing_is_lost;
+mod nothing_leaks;
 mod one_at_a_time;
 mod outlives_either_process;
 mod ports_and_paths_stay;
