@@ -10,6 +10,7 @@ use super::ending::pid_file;
 use crate::context::Successor as Taken;
 use crate::error::Error;
 use crate::lifecycle::phase::Phase;
+use crate::net::backoff::{Concern, concern};
 use crate::net::gate::State;
 use crate::protocol::incumbent;
 use crate::protocol::{
@@ -218,10 +219,13 @@ impl Engine {
             "handover begins"
         );
         let program = self.shared.options.program.resolve(&self.origin.start);
-        let connection = Connection::new();
-        let unsent = match &connection {
-            Ok(connection) => connection.fill(self.offer(connection)),
-            Err(_) => Vec::new(),
+        let connection = Connection::new().and_then(|connection| {
+            let unsent = connection.fill(self.offer(&connection)?);
+            Ok((connection, unsent))
+        });
+        let (connection, unsent) = match connection {
+            Ok((connection, unsent)) => (Ok(connection), unsent),
+            Err(error) => (Err(error), Vec::new()),
         };
         self.spawning = true;
         self.handover = Some(Handover::start(
@@ -235,19 +239,27 @@ impl Engine {
     }
 
     /// The Offer, and the sockets.
-    pub(super) fn offer(&mut self, connection: &Connection) -> Vec<Letter> {
+    ///
+    /// What this process does not have is left out. What it has and cannot copy for a lack of
+    /// descriptors is an error: a successor without it would serve, and write to a closed pipe.
+    pub(super) fn offer(&mut self, connection: &Connection) -> io::Result<Vec<Letter>> {
         let mut descriptors = Vec::new();
         let mut roles = Vec::new();
         let mut lend = |role, fd: io::Result<OwnedFd>| match fd {
             Ok(fd) => {
                 roles.push(role);
                 descriptors.push(Lent::Other(Arc::new(fd)));
+                Ok(())
             }
-            Err(error) => tracing::debug!(?role, %error, "nothing to lend"),
+            Err(error) if concern(&error) == Concern::Resources => Err(error),
+            Err(error) => {
+                tracing::debug!(?role, %error, "nothing to lend");
+                Ok(())
+            }
         };
-        lend(Role::IncumbentPidfd, pidfd::open(std::process::id()));
-        lend(Role::Stdin, stdio::copy_stdin());
-        lend(Role::Stderr, stdio::copy_stderr());
+        lend(Role::IncumbentPidfd, pidfd::open(std::process::id()))?;
+        lend(Role::Stdin, stdio::copy_stdin())?;
+        lend(Role::Stderr, stdio::copy_stderr())?;
         roles.push(Role::StderrPipe);
         descriptors.push(connection.pipe());
         let mut older = Vec::new();
@@ -286,7 +298,7 @@ impl Engine {
             descriptors: roles,
         };
         let offer = letter(&ToSuccessor::Offer(offer), descriptors);
-        offer.into_iter().chain(letters(entries)).collect()
+        Ok(offer.into_iter().chain(letters(entries)).collect())
     }
 
     pub(super) fn tell_successor(&self, message: &ToSuccessor) {
