@@ -2,16 +2,15 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use handover_tests::load::{Kind, Report};
+use handover_tests::load::Kind;
 use handover_tests::{Load, Process, Program, Service, Signal, Target};
 use tempfile::TempDir;
 use tokio::time::{self, Instant};
 
-use crate::service::{READY_TIMEOUT, TROUBLE};
-use crate::view::{Rejected, Summary, View, milliseconds};
+use crate::service::TROUBLE;
+use crate::view::{Rejected, Summary, View};
 
 /// A service under load, and what was seen of it.
 pub(crate) struct Script {
