@@ -10,3 +10,4 @@ mod one_at_a_time;
 mod outlives_either_process;
 mod stops;
 mod support;
+mod terminals;
