@@ -3,6 +3,7 @@
 mod client;
 mod exclusive_things;
 mod initialisation_may_fail;
+mod neighbours_may_lie;
 mod no_old_code_stays;
 mod nothing_before_commit;
 mod nothing_is_lost;
@@ -11,3 +12,4 @@ mod outlives_either_process;
 mod stops;
 mod support;
 mod terminals;
+mod versions_understand_each_other;
