@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::input::FromPeer;
 use crate::lifecycle::link::Link;
-use crate::protocol::MAX_RECORD;
 use crate::socket::Socket;
 use crate::sys::channel::Channel;
 use crate::sys::watch::watch;
@@ -80,6 +79,11 @@ impl Peer {
             .ok();
     }
 
+    /// The channel on the runtime.
+    pub(crate) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.link)
+    }
+
     /// Waits until all that was queued so far is sent, or has failed.
     ///
     /// # Cancel safety
@@ -132,9 +136,7 @@ impl Peer {
                 }
                 () = exited(&pidfd) => {
                     // What it said before stands in the buffer still.
-                    while let Ok(Some(record)) = link.channel().receive_now(MAX_RECORD) {
-                        tell(FromPeer::Record(record));
-                    }
+                    deliver(&link, &tell);
                     tell(FromPeer::Gone("died".to_owned()));
                     // A later generation may hold the same end, and speak through it.
                     read(&link, &tell).await;
@@ -153,13 +155,17 @@ impl Lent {
     }
 }
 
+/// Tells what has arrived already.
+pub(crate) fn deliver(link: &Link, tell: &impl Fn(FromPeer)) {
+    while let Ok(true) = link.receive_now(|record| tell(FromPeer::Record(record))) {}
+}
+
 /// Reads until the end of the stream.
 async fn read(link: &Link, tell: &(impl Fn(FromPeer) + Send + Sync)) {
     loop {
-        match link.receive().await {
-            Ok(Some(record)) => tell(FromPeer::Record(record)),
-            Ok(None) => return,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return,
+        match link.receive(|record| tell(FromPeer::Record(record))).await {
+            Ok(true) => {}
+            Ok(false) => return,
             Err(error) => return tell(FromPeer::Broken(error)),
         }
     }

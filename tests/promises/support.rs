@@ -1,5 +1,8 @@
 //! The fixture, set up for a test.
 
+pub(crate) mod kernel;
+pub(crate) mod program;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -64,7 +67,11 @@ impl Fixture {
 
     /// Another program, with all that was set up for this one.
     pub(crate) fn started_by(&self, program: impl AsRef<Path>) -> Program {
-        let program = Program::new(program);
+        self.with_environment(Program::new(program))
+    }
+
+    /// Gives a program the variables of this fixture.
+    pub(crate) fn with_environment(&self, program: Program) -> Program {
         self.environment
             .iter()
             .fold(program, |program, (name, value)| program.env(name, value))

@@ -54,12 +54,7 @@ impl Engine {
             "draining"
         );
         self.drain_hooks(deadline);
-        let (quiet, queue) = (Arc::clone(&self.quiet), shared.queue.clone());
-        tokio::spawn(async move {
-            while queue.send(Input::Quiet).is_ok() {
-                quiet.notified().await;
-            }
-        });
+        self.watch_quiet();
     }
 
     /// Ends without having served.
@@ -82,12 +77,24 @@ impl Engine {
         for path in self.shared.store.remove_bound_paths() {
             tracing::warn!("{path}");
         }
+        self.shared.store.close();
         tracing::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
             "ending without having served"
         );
         self.drain_hooks(deadline);
+        self.watch_quiet();
+    }
+
+    /// Looks at what is left whenever something has gone.
+    fn watch_quiet(&self) {
+        let (quiet, queue) = (Arc::clone(&self.quiet), self.shared.queue.clone());
+        tokio::spawn(async move {
+            while queue.send(Input::Quiet).is_ok() {
+                quiet.notified().await;
+            }
+        });
     }
 
     /// An `on_active` that still runs has met its limit: what it took after `on_drain` would not be
@@ -177,6 +184,7 @@ impl Engine {
             connections = self.shared.tracker.open(),
             oldest_ms = self.shared.tracker.oldest().map(|age| age.as_millis()),
             tasks = ?self.shared.tasks.names(),
+            older = self.older.len(),
             left_ms = drain.deadline.saturating_duration_since(Instant::now()).as_millis(),
             "draining"
         );
@@ -217,11 +225,11 @@ impl Engine {
         // A successor takes the end of this process for `Released`.
         let may_exit = drain.is_stop || self.incumbent.may_exit();
         // One that starts or is being ended must not be left behind, nor an old generation that
-        // blocks: nobody else could kill it.
+        // blocks: nobody else could kill it, and each has the deadline of this stop.
         let left_behind = self.spawning
             || self.ending
             || self.stops_the_service() && self.older.iter().any(|old| old.pidfd.is_some());
-        main_ended && (quiet || drain.over) && may_exit && !left_behind
+        main_ended && (quiet && may_exit || drain.over) && !left_behind
     }
 
     /// Lets the last words to the successor reach it; one that does not read them sees the end.

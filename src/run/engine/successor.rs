@@ -68,6 +68,8 @@ impl Engine {
     pub(super) fn predecessor_gone(&mut self) {
         if let Some(predecessor) = &self.shared.predecessor {
             predecessor.exited.cancel();
+            let generation = predecessor.generation;
+            self.older.retain(|old| old.generation != generation);
         }
         // Nobody else forwards what a child of this generation, started early, still writes.
         if let Some(pipe) = self
@@ -254,12 +256,13 @@ impl Engine {
 }
 
 pub(super) fn shorten(old: &mut Old, deadline: Duration, grace: Duration, shared: &Shared) {
-    match old.shorten(deadline, grace) {
-        Ok(()) => old.watch(shared.queue.clone()),
-        Err(error) => tracing::debug!(
+    if let Err(error) = old.shorten(deadline, grace) {
+        tracing::debug!(
             generation = old.generation,
             %error,
             "an old generation cannot be asked to end earlier"
-        ),
+        );
     }
+    // One that cannot be asked is killed.
+    old.watch(shared.queue.clone());
 }
