@@ -183,7 +183,6 @@ async fn read(link: &Link, tell: &(impl Fn(FromPeer) + Send + Sync)) {
         match link.receive(|record| tell(FromPeer::Record(record))).await {
             Ok(true) => {}
             Ok(false) => return,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return,
             Err(error) => return tell(FromPeer::Broken(error)),
         }
     }

@@ -4,6 +4,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Engine;
 use crate::error::Error;
 use crate::lifecycle::forward::{Tail, forward};
@@ -164,8 +166,10 @@ impl Engine {
 
     pub(super) fn become_owner(&mut self) {
         self.owner = true;
-        if self.drain.as_ref().is_some_and(|drain| drain.is_stop) {
+        let stops = self.drain.as_ref().filter(|drain| drain.is_stop);
+        if let Some(deadline) = stops.map(|drain| drain.deadline) {
             self.give_up_endpoints();
+            self.shorten_older(deadline.saturating_duration_since(Instant::now()));
         }
     }
 
