@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 
 use super::input::FromPeer;
 use crate::lifecycle::link::Link;
-use crate::protocol::MAX_RECORD;
 use crate::socket::Socket;
 use crate::sys::channel::Channel;
 use crate::sys::watch::watch;
@@ -70,6 +69,11 @@ impl Peer {
             .ok();
     }
 
+    /// The channel on the runtime.
+    pub(crate) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.link)
+    }
+
     /// Notes that the neighbour has taken descriptors.
     pub(crate) fn taken(&self) {
         self.link.taken();
@@ -110,9 +114,7 @@ impl Peer {
                 }
                 () = exited(&pidfd) => {
                     // What it said before stands in the buffer still.
-                    while let Ok(Some(record)) = link.channel().receive_now(MAX_RECORD) {
-                        tell(FromPeer::Record(record));
-                    }
+                    deliver(&link, &tell);
                     tell(FromPeer::Gone("died".to_owned()));
                     // A later generation may hold the same end, and speak through it.
                     read(&link, &tell).await;
@@ -131,12 +133,17 @@ impl Lent {
     }
 }
 
+/// Tells what has arrived already.
+pub(crate) fn deliver(link: &Link, tell: &impl Fn(FromPeer)) {
+    while let Ok(true) = link.receive_now(|record| tell(FromPeer::Record(record))) {}
+}
+
 /// Reads until the end of the stream.
 async fn read(link: &Link, tell: &(impl Fn(FromPeer) + Send + Sync)) {
     loop {
-        match link.receive().await {
-            Ok(Some(record)) => tell(FromPeer::Record(record)),
-            Ok(None) => return,
+        match link.receive(|record| tell(FromPeer::Record(record))).await {
+            Ok(true) => {}
+            Ok(false) => return,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return,
             Err(error) => return tell(FromPeer::Broken(error)),
         }

@@ -1,5 +1,8 @@
 //! The fixture, set up for a test.
 
+pub(crate) mod kernel;
+pub(crate) mod program;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;

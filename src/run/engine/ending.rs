@@ -56,12 +56,7 @@ impl Engine {
             "draining"
         );
         self.drain_hooks(deadline);
-        let (quiet, queue) = (Arc::clone(&self.quiet), shared.queue.clone());
-        tokio::spawn(async move {
-            while queue.send(Input::Quiet).is_ok() {
-                quiet.notified().await;
-            }
-        });
+        self.watch_quiet();
     }
 
     /// Ends without having served.
@@ -84,12 +79,24 @@ impl Engine {
         for path in self.shared.store.remove_bound_paths() {
             tracing::warn!("{path}");
         }
+        self.shared.store.close();
         tracing::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
             "ending without having served"
         );
         self.drain_hooks(deadline);
+        self.watch_quiet();
+    }
+
+    /// Looks at what is left whenever something has gone.
+    fn watch_quiet(&self) {
+        let (quiet, queue) = (Arc::clone(&self.quiet), self.shared.queue.clone());
+        tokio::spawn(async move {
+            while queue.send(Input::Quiet).is_ok() {
+                quiet.notified().await;
+            }
+        });
     }
 
     /// An `on_active` that still runs has met its limit: what it took after `on_drain` would not be
@@ -131,6 +138,12 @@ impl Engine {
             return;
         };
         drain.begin_abort();
+        if drain.is_stop && self.owner {
+            let (now, grace) = (process::uptime(), self.shared.options.kill_grace);
+            for old in &mut self.older {
+                shorten(old, now, grace, &self.shared);
+            }
+        }
         self.shared.set_phase(Phase::Aborting);
         let tasks = self.shared.tasks.names();
         self.shared.aborting.cancel();
@@ -157,6 +170,7 @@ impl Engine {
             connections = self.shared.tracker.open(),
             oldest_ms = self.shared.tracker.oldest().map(|age| age.as_millis()),
             tasks = ?self.shared.tasks.names(),
+            older = self.older.len(),
             left_ms = drain.deadline.saturating_duration_since(Instant::now()).as_millis(),
             "draining"
         );
@@ -196,8 +210,13 @@ impl Engine {
         }
         // A successor takes the end of this process for `Released`.
         let may_exit = drain.is_stop || self.incumbent.may_exit();
+        // Nobody else would kill an old generation that does not end; each has the deadline of
+        // this stop.
+        let last_of_many =
+            drain.is_stop && self.owner && self.older.iter().any(|old| old.pidfd.is_some());
         // One that starts or is being ended must not be left behind.
-        main_ended && (quiet || drain.over) && may_exit && !self.spawning && !self.ending
+        let left_behind = self.spawning || self.ending || last_of_many;
+        main_ended && (quiet || drain.over) && may_exit && !left_behind
     }
 
     pub(super) fn finish(mut self) -> End {

@@ -23,7 +23,7 @@ use crate::socket::{Description, Socket};
 use crate::sys::{pidfd, process, stdio};
 
 impl Engine {
-    pub(super) fn from_successor(&mut self, from: FromPeer) {
+    pub(super) fn heard_from_successor(&mut self, from: FromPeer) {
         let record = match from {
             FromPeer::Record(record) => record,
             FromPeer::Broken(error) => {
@@ -71,9 +71,7 @@ impl Engine {
                     pid,
                     "successor started"
                 );
-                self.hand_over(incumbent::Event::Spawned {
-                    pid: pid.cast_signed(),
-                });
+                self.hand_over(incumbent::Event::Spawned { pid: pid as i32 });
             }
             Err(error) => {
                 self.hand_over(incumbent::Event::SpawnFailed {
@@ -96,7 +94,17 @@ impl Engine {
     }
 
     pub(super) fn opened(&mut self, key: String) {
-        if self.handover.is_some() && self.drain.is_none() && !self.in_offer.contains(&key) {
+        if self.drain.is_some() {
+            // Nobody accepts from it and nobody else knows of it.
+            for warning in self.shared.store.remove_bound_paths() {
+                tracing::warn!("{warning}");
+            }
+            if self.owner {
+                self.shared.store.close();
+            }
+            return;
+        }
+        if self.handover.is_some() && !self.in_offer.contains(&key) {
             self.late.push(key);
             self.offer_late();
         }
@@ -243,7 +251,7 @@ impl Engine {
             versions: Versions::OURS,
             capabilities: Capabilities::ours(),
             generation: self.shared.generation.saturating_add(1),
-            pid: std::process::id().cast_signed(),
+            pid: std::process::id() as i32,
             process_group: Some(process::group()),
             sockets: u32::try_from(entries.len()).unwrap_or(u32::MAX),
             mask: self
@@ -320,7 +328,7 @@ impl Engine {
                 );
                 let generation = generation + 1;
                 Ok(Taken {
-                    pid: pid.cast_unsigned(),
+                    pid: pid as u32,
                     generation,
                     elapsed,
                 })

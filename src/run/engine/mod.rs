@@ -224,14 +224,14 @@ impl Engine {
             Input::MainEnded(end) => self.main_ended(end),
             Input::Opened { key } => self.opened(key),
             Input::Abandoned { key } => self.abandoned(key),
-            Input::Predecessor(from) => self.from_predecessor(from),
+            Input::Predecessor(from) => self.heard_from_predecessor(from),
             Input::OlderGone { generation } => {
                 self.older.retain(|old| old.generation != generation);
             }
             Input::Spawned { handover, result } => self.spawned(handover, result),
             Input::Successor { handover, from } => {
                 if self.is_current(handover) {
-                    self.from_successor(from);
+                    self.heard_from_successor(from);
                 }
             }
             Input::SuccessorEnded { handover, how } => {

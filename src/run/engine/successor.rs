@@ -20,7 +20,7 @@ use crate::run::start::{Refused, adopt};
 use crate::sys::{process, stdio};
 
 impl Engine {
-    pub(super) fn from_predecessor(&mut self, from: FromPeer) {
+    pub(super) fn heard_from_predecessor(&mut self, from: FromPeer) {
         let record = match from {
             FromPeer::Record(record) => record,
             FromPeer::Broken(error) => {
@@ -70,6 +70,8 @@ impl Engine {
         if let Some(predecessor) = &self.shared.predecessor {
             predecessor.released.cancel();
             predecessor.exited.cancel();
+            let generation = predecessor.generation;
+            self.older.retain(|old| old.generation != generation);
         }
         // Nobody else forwards what a child of this generation, started early, still writes.
         if let Some(pipe) = self
@@ -204,7 +206,7 @@ impl Engine {
             .saturating_add(limit(offered.offer.kill_grace_ms));
         let old = Old {
             generation,
-            pid: offered.offer.pid.cast_unsigned(),
+            pid: offered.offer.pid as u32,
             deadline,
             channel: Arc::new(channel),
             pidfd: offered.incumbent.take().map(Arc::new),
@@ -233,12 +235,13 @@ impl Engine {
 }
 
 pub(super) fn shorten(old: &mut Old, deadline: Duration, grace: Duration, shared: &Shared) {
-    match old.shorten(deadline, grace) {
-        Ok(()) => old.watch(shared.queue.clone()),
-        Err(error) => tracing::debug!(
+    if let Err(error) = old.shorten(deadline, grace) {
+        tracing::debug!(
             generation = old.generation,
             %error,
             "an old generation cannot be asked to end earlier"
-        ),
+        );
     }
+    // One that cannot be asked is killed.
+    old.watch(shared.queue.clone());
 }
