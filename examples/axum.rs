@@ -20,7 +20,7 @@
 
 use std::error::Error;
 use std::future::ready;
-use std::io::stderr;
+use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use axum::Router;
@@ -41,6 +41,7 @@ async fn main(cx: Context) -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
         .init();
     let endpoint = std::env::args().nth(1);
     let listener = cx

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
@@ -279,9 +280,10 @@ impl Builder {
             Ok(start) => start,
             Err(error) => return Err::<(), _>(error).report(),
         };
-        let code = runtime.block_on(prepared.run(main));
+        // A panic of main must not wait for threads that block, as a runtime does that is dropped.
+        let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(prepared.run(main))));
         runtime.shut_down();
-        code
+        ended.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Takes over what this process has inherited, for a program that owns a runtime already.

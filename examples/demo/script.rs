@@ -2,16 +2,15 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use handover_tests::load::{Kind, Report};
+use handover_tests::load::Kind;
 use handover_tests::{Load, Process, Program, Service, Signal, Target};
 use tempfile::TempDir;
 use tokio::time::{self, Instant};
 
-use crate::service::{READY_TIMEOUT, TROUBLE};
-use crate::view::{Rejected, Summary, View, milliseconds};
+use crate::service::TROUBLE;
+use crate::view::{Rejected, Summary, View};
 
 /// A service under load, and what was seen of it.
 pub(crate) struct Script {
@@ -56,7 +55,11 @@ impl Script {
             rejected: Vec::new(),
         };
         script.expect_generation(1).await?;
-        view.started(&target.to_string(), script.service.first().pid(), &clients());
+        view.started(
+            &target.to_string(),
+            script.service.first().pid(),
+            &clients(),
+        );
         Ok(script)
     }
 
@@ -67,9 +70,11 @@ impl Script {
             self.hand_over(view).await?;
         }
         self.pause(view).await?;
-        self.reject(view, "crash", "a successor that panics in on_init").await?;
+        self.reject(view, "crash", "a successor that panics in on_init")
+            .await?;
         self.pause(view).await?;
-        self.reject(view, "hang", "a successor that hangs in on_init").await?;
+        self.reject(view, "hang", "a successor that hangs in on_init")
+            .await?;
         self.pause(view).await?;
         self.hand_over(view).await?;
         self.pause(view).await?;
@@ -79,7 +84,9 @@ impl Script {
     fn load(target: &Target) -> Load {
         CLIENTS
             .iter()
-            .fold(Load::on(target.clone()), |plan, (kind, count)| plan.clients(*kind, *count))
+            .fold(Load::on(target.clone()), |plan, (kind, count)| {
+                plan.clients(*kind, *count)
+            })
             .pause(Kind::Idle, Duration::from_secs(1)..=Duration::from_secs(2))
             .start()
     }
@@ -88,10 +95,14 @@ impl Script {
     async fn hand_over(&mut self, view: &mut View) -> Step {
         let next = self.generation + 1;
         let trigger = self.trigger()?;
-        view.during(&self.load, self.expect_generation(next)).await?;
+        view.during(&self.load, self.expect_generation(next))
+            .await?;
         let report = self.load.report();
         let took = report.switch(trigger, next).unwrap_or_default();
-        let pid = report.generation(next).map(|seen| seen.identity.pid).unwrap_or_default();
+        let pid = report
+            .generation(next)
+            .map(|seen| seen.identity.pid)
+            .unwrap_or_default();
         self.generation = next;
         self.switches.push(took);
         view.handed_over(self.switches.len(), next, pid, took);
@@ -105,7 +116,10 @@ impl Script {
         let from = self.service.output().len();
         let trigger = self.trigger()?;
         let failed = within("the incumbent reports the failed handover", async {
-            self.service.output().find_from(from, "handover failed").await
+            self.service
+                .output()
+                .find_from(from, "handover failed")
+                .await
         });
         let line = view.during(&self.load, failed).await?;
         fs::remove_file(&file).map_err(|error| format!("could not remove {file:?}: {error}"))?;
@@ -117,7 +131,11 @@ impl Script {
             return Err(format!("{what} has answered a request"));
         }
         let took = line.at.saturating_duration_since(trigger);
-        let rejected = Rejected { what, reason: line.text, took };
+        let rejected = Rejected {
+            what,
+            reason: line.text,
+            took,
+        };
         view.rejected(&rejected, self.generation);
         self.rejected.push(rejected);
         Ok(())
@@ -156,8 +174,12 @@ impl Script {
 
     async fn expect_generation(&self, generation: u32) -> Step {
         let what = format!("generation {generation} answers");
-        within(&what, self.load.wait_for(&what, |report| report.generation(generation).is_some()))
-            .await?;
+        within(
+            &what,
+            self.load
+                .wait_for(&what, |report| report.generation(generation).is_some()),
+        )
+        .await?;
         Ok(())
     }
 
@@ -182,7 +204,9 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> Step<T> {
 }
 
 fn clients() -> String {
-    let clients = CLIENTS.iter().map(|(kind, count)| format!("{count} {kind}"));
+    let clients = CLIENTS
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"));
     clients.collect::<Vec<_>>().join(", ")
 }
 
@@ -190,5 +214,9 @@ const HANDOVERS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(800);
 /// Far more than any step takes.
 const PATIENCE: Duration = Duration::from_secs(20);
-const CLIENTS: [(Kind, usize); 4] =
-    [(Kind::New, 4), (Kind::KeepAlive, 4), (Kind::Idle, 24), (Kind::Silent, 16)];
+const CLIENTS: [(Kind, usize); 4] = [
+    (Kind::New, 4),
+    (Kind::KeepAlive, 4),
+    (Kind::Idle, 24),
+    (Kind::Silent, 16),
+];

@@ -35,15 +35,23 @@ pub(crate) struct Summary<'a> {
 
 impl View {
     pub(crate) fn new() -> Self {
-        let live = io::stdout().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let live =
+            io::stdout().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb");
         // https://no-color.org
         let colour = live && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { live, colour, tick: 0 }
+        Self {
+            live,
+            colour,
+            tick: 0,
+        }
     }
 
     pub(crate) fn title(&self) {
         println!();
-        println!("  {}", self.bold("A service that replaces itself while its clients keep asking"));
+        println!(
+            "  {}",
+            self.bold("A service that replaces itself while its clients keep asking")
+        );
         println!();
     }
 
@@ -56,7 +64,12 @@ impl View {
 
     pub(crate) fn handed_over(&self, count: usize, generation: u32, pid: u32, took: Duration) {
         let text = format!("generation {generation}, pid {pid}");
-        self.step(true, &format!("handover {count}"), &text, &milliseconds(took));
+        self.step(
+            true,
+            &format!("handover {count}"),
+            &text,
+            &milliseconds(took),
+        );
     }
 
     pub(crate) fn rejected(&self, rejected: &Rejected, generation: u32) {
@@ -98,7 +111,15 @@ impl View {
     pub(crate) fn summary(&self, summary: &Summary<'_>) {
         let report = summary.report;
         println!();
-        println!("  {}", self.bold(&row("connections", "requests", "failed", "longest response")));
+        println!(
+            "  {}",
+            self.bold(&row(
+                "connections",
+                "requests",
+                "failed",
+                "longest response"
+            ))
+        );
         for (kind, counts) in &report.kinds {
             println!("  {}", self.counts(&kind.to_string(), counts));
         }
@@ -106,15 +127,29 @@ impl View {
         println!();
         let mut switches = summary.switches.to_vec();
         switches.sort();
-        let median = switches.get(switches.len() / 2).copied().unwrap_or_default();
+        let median = switches
+            .get(switches.len() / 2)
+            .copied()
+            .unwrap_or_default();
         let longest = switches.last().copied().unwrap_or_default();
         println!("  handovers            {}", switches.len());
-        println!("  bad successors       {}, none of which was let in", summary.rejected.len());
-        println!("  trigger to serving   {} median, {} at most", milliseconds(median), milliseconds(longest));
+        println!(
+            "  bad successors       {}, none of which was let in",
+            summary.rejected.len()
+        );
+        println!(
+            "  trigger to serving   {} median, {} at most",
+            milliseconds(median),
+            milliseconds(longest)
+        );
         println!();
         if report.failed() == 0 {
             let requests = thousands(report.all().requests());
-            println!("  {} {}", self.green("✓"), self.bold(&format!("0 of {requests} requests failed")));
+            println!(
+                "  {} {}",
+                self.green("✓"),
+                self.bold(&format!("0 of {requests} requests failed"))
+            );
             println!();
             return;
         }
@@ -125,12 +160,25 @@ impl View {
 
     fn counts(&self, name: &str, counts: &Counts) -> String {
         let failed = thousands(counts.failed());
-        let row = row(name, &thousands(counts.requests()), &failed, &milliseconds(counts.longest));
-        if counts.failed() > 0 { self.red(&row) } else { row }
+        let row = row(
+            name,
+            &thousands(counts.requests()),
+            &failed,
+            &milliseconds(counts.longest),
+        );
+        if counts.failed() > 0 {
+            self.red(&row)
+        } else {
+            row
+        }
     }
 
     fn step(&self, good: bool, name: &str, text: &str, took: &str) {
-        let mark = if good { self.green("✓") } else { self.red("✗") };
+        let mark = if good {
+            self.green("✓")
+        } else {
+            self.red("✗")
+        };
         let line = format!("{name:<12} {text:<52} {took:>9}");
         println!("  {mark} {}", line.trim_end());
     }
@@ -138,7 +186,9 @@ impl View {
     fn draw(&mut self, report: &Report) {
         self.tick += 1;
         let spinner = SPINNER[self.tick % SPINNER.len()];
-        let serves = report.newest().map_or(String::new(), |newest| format!(" · generation {} serves", newest.generation));
+        let serves = report.newest().map_or(String::new(), |newest| {
+            format!(" · generation {} serves", newest.generation)
+        });
         let line = format!(
             "{spinner} {} requests · {} failed{serves}",
             thousands(report.all().requests()),
@@ -172,7 +222,11 @@ impl View {
     }
 
     fn styled(&self, code: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 

@@ -171,7 +171,6 @@ impl Listener {
     }
 
     /// The endpoint, as it was asked for.
-    #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

@@ -34,8 +34,7 @@ impl Drain {
         let since = Instant::now();
         let mut drain = Self {
             since,
-            // A timeout without end is one of thirty years.
-            deadline: since + timeout.min(Duration::from_secs(30 * 365 * 86_400)),
+            deadline: since + timeout.min(FOREVER),
             is_stop,
             hooks_drained: false,
             aborted: false,
@@ -51,7 +50,8 @@ impl Drain {
     }
 
     /// Moves the deadline if the new one is earlier.
-    pub(crate) fn shorten(&mut self, deadline: Instant) {
+    pub(crate) fn shorten(&mut self, left: Duration) {
+        let deadline = Instant::now() + left.min(FOREVER);
         if deadline < self.deadline {
             self.deadline = deadline;
             self.arm();
@@ -91,5 +91,24 @@ impl Drain {
     }
 }
 
+/// A timeout without end, which an [`Instant`] has no room for, is one of thirty years.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 /// From the abort until main is dropped: time to close, not time to work.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_without_end_is_no_panic() {
+        let mut drain = Drain::new(false, Duration::MAX, unbounded_channel().0);
+        let first = drain.deadline;
+        drain.shorten(Duration::MAX);
+        assert_eq!(drain.deadline, first);
+        drain.shorten(Duration::from_secs(1));
+        assert_eq!(drain.deadline, drain.since + Duration::from_secs(1));
+    }
+}

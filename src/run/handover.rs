@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::error::SendError;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
@@ -42,9 +43,11 @@ struct Running {
     tail: Tail,
     /// The pipe that is its standard error, for the Offer.
     pipe: Arc<OwnedFd>,
-    forwarding: Option<JoinHandle<io::Result<()>>>,
+    forwarding: Option<Forwarding>,
     finish: Token,
 }
+
+type Forwarding = JoinHandle<io::Result<()>>;
 
 /// What starting a program gives.
 #[derive(Debug)]
@@ -55,7 +58,8 @@ pub(crate) struct Started {
 }
 
 impl Handover {
-    /// Starts a successor, on a thread that may wait for `execve(2)`.
+    /// Starts a successor, on a thread that may wait for `execve(2)`. It is not one of the
+    /// runtime's: those may all be taken by the service, and a trigger would wait for ever.
     pub(crate) fn start(
         number: u64,
         program: io::Result<Resolved>,
@@ -63,15 +67,28 @@ impl Handover {
         queue: UnboundedSender<Input>,
     ) -> Self {
         let answer = queue.clone();
-        tokio::task::spawn_blocking(move || {
+        let work = move || {
             let result = program.and_then(|program| spawn(&program, &blocked));
-            answer
-                .send(Input::Spawned {
-                    handover: number,
-                    result,
-                })
-                .ok();
-        });
+            let spawned = Input::Spawned {
+                handover: number,
+                result,
+            };
+            if let Err(SendError(Input::Spawned {
+                result: Ok(started),
+                ..
+            })) = answer.send(spawned)
+            {
+                abandon(started.process);
+            }
+        };
+        let thread = std::thread::Builder::new().name("handover-spawn".to_owned());
+        if let Err(error) = thread.spawn(work) {
+            let spawned = Input::Spawned {
+                handover: number,
+                result: Err(error),
+            };
+            queue.send(spawned).ok();
+        }
         Self {
             number,
             since: Instant::now(),
@@ -81,14 +98,41 @@ impl Handover {
         }
     }
 
-    /// Puts the started program on the runtime: its channel, its death, its standard error.
+    /// Puts the started program on the runtime: its channel, its death, its standard error. It is
+    /// ended where that fails: without its channel it would take this process for dead, and serve.
     pub(crate) fn run(&mut self, started: Started) -> io::Result<u32> {
         let Started {
             process,
             channel,
             pipe,
         } = started;
-        let pid = process.id();
+        match self.watch(&process, channel, &pipe) {
+            Ok((peer, tail, finish, forwarding)) => {
+                let pid = process.id();
+                self.successor = Some(Running {
+                    process: Arc::new(Mutex::new(process)),
+                    peer,
+                    tail,
+                    pipe: Arc::new(pipe),
+                    forwarding: Some(forwarding),
+                    finish,
+                });
+                Ok(pid)
+            }
+            Err(error) => {
+                abandon(process);
+                Err(error)
+            }
+        }
+    }
+
+    fn watch(
+        &self,
+        process: &Process,
+        channel: Channel,
+        pipe: &OwnedFd,
+    ) -> io::Result<(Peer, Tail, Token, Forwarding)> {
+        let copy = pipe.try_clone()?;
         let pidfd = process.pidfd().and_then(|fd| fd.try_clone_to_owned().ok());
         let (handover, queue) = (self.number, self.queue.clone());
         let tell = move |from| {
@@ -101,16 +145,8 @@ impl Handover {
         let peer = Peer::new(channel, failed)?;
         peer.watch(pidfd, true, tell);
         let (tail, finish) = (Tail::default(), Token::new());
-        let forwarding = tokio::spawn(forward(pipe.try_clone()?, tail.clone(), finish.clone()));
-        self.successor = Some(Running {
-            process: Arc::new(Mutex::new(process)),
-            peer,
-            tail,
-            pipe: Arc::new(pipe),
-            forwarding: Some(forwarding),
-            finish,
-        });
-        Ok(pid)
+        let forwarding = tokio::spawn(forward(copy, tail.clone(), finish.clone()));
+        Ok((peer, tail, finish, forwarding))
     }
 
     pub(crate) fn peer(&self) -> Option<&Peer> {
@@ -208,6 +244,16 @@ fn spawn(program: &Resolved, blocked: &SigSet) -> io::Result<Started> {
         channel: ours,
         pipe,
     })
+}
+
+/// Ends a successor that nobody will hear of.
+fn abandon(mut process: Process) {
+    let ended = process
+        .signal(Signal::SIGKILL)
+        .and_then(|()| process.reap());
+    if let Err(error) = ended {
+        tracing::warn!(pid = process.id(), %error, "a successor cannot be ended");
+    }
 }
 
 /// The group is signalled while its leader is unreaped, so that its number cannot have been given

@@ -33,7 +33,7 @@ impl Old {
     pub(crate) fn describe(&self) -> Older {
         Older {
             generation: self.generation,
-            pid: self.pid.cast_signed(),
+            pid: self.pid as i32,
             deadline_ms: Some(u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX)),
         }
     }
@@ -68,7 +68,7 @@ impl Old {
     pub(crate) fn shorten(&mut self, deadline: Duration, grace: Duration) -> io::Result<()> {
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
         let record = encode(&ToIncumbent::Shorten { deadline_ms }).map_err(io::Error::other)?;
-        self.deadline = self.deadline.min(deadline + grace);
+        self.deadline = self.deadline.min(deadline.saturating_add(grace));
         Channel::from(self.channel.as_fd().try_clone_to_owned()?).send(&record, &[])
     }
 }

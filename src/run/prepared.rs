@@ -179,7 +179,7 @@ impl Prepared {
             .as_ref()
             .and_then(|inheritance| inheritance.offer.as_ref());
         let predecessor = offer.map(|offered| Predecessor {
-            pid: offered.offer.pid.cast_unsigned(),
+            pid: offered.offer.pid as u32,
             generation: offered.offer.generation.saturating_sub(1),
             released: Token::new(),
             exited: Token::new(),

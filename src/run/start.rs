@@ -48,7 +48,7 @@ impl Inheritance {
     ///
     /// When this generation cannot serve with what it is offered; the predecessor has been told.
     pub(crate) fn receive(channel: Channel, store: &Store) -> Result<Self, Error> {
-        let machine = Successor::offered(std::process::id().cast_signed());
+        let machine = Successor::offered(std::process::id() as i32);
         let mut this = Self {
             channel,
             offer: None,
@@ -200,7 +200,7 @@ impl Offered {
             .zip(pidfds)
             .map(|((older, channel), pidfd)| Old {
                 generation: older.generation,
-                pid: older.pid.cast_unsigned(),
+                pid: older.pid as u32,
                 deadline: Duration::from_millis(older.deadline_ms.unwrap_or(u64::MAX)),
                 channel: Arc::new(channel),
                 pidfd: Some(Arc::new(pidfd)),

@@ -291,6 +291,16 @@ impl Store {
         entry.map_or_else(Vec::new, |entry| entry.sockets().cloned().collect())
     }
 
+    /// Lets go of every endpoint, but of no other descriptor: this generation accepts no more.
+    ///
+    /// The sockets close when their listeners have dropped them too. Their paths stay.
+    pub(crate) fn close(&self) {
+        let mut held = self.lock();
+        for id in held.ids(|entry| !entry.has_kind(&[Kind::Descriptor])) {
+            held.remove(id);
+        }
+    }
+
     /// Removes all paths, on the final stop. Gives what could not be removed.
     pub(crate) fn remove_paths(&self) -> Vec<String> {
         self.remove_paths_of(|_| true)

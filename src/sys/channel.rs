@@ -123,11 +123,6 @@ impl Channel {
         fd::set_nonblocking(&self.0, nonblocking)
     }
 
-    /// A second handle on the same end.
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
-    }
-
     /// Device and inode, by which a successor recognises its end.
     pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
         fd::identity(&self.0)

@@ -1,7 +1,7 @@
 //! Where a descriptor number becomes an owned descriptor.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
@@ -44,9 +44,4 @@ pub(super) fn is_open(raw: RawFd) -> bool {
 pub(crate) fn identity(fd: &impl AsFd) -> io::Result<(u64, u64)> {
     let stat = nix::sys::stat::fstat(fd)?;
     Ok((stat.st_dev, stat.st_ino))
-}
-
-/// The number of a descriptor, for messages.
-pub(crate) fn number(fd: &impl AsFd) -> RawFd {
-    fd.as_fd().as_raw_fd()
 }

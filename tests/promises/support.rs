@@ -5,11 +5,14 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use handover_tests::load::Kind;
-use handover_tests::{Identity, Load, Process, Program, Service, Signal, Target};
+use handover_tests::{Identity, Load, Process, Program, Service, Signal, Target, within};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 /// The fixture in a directory of its own, started by a symbolic link that can be replaced.
 #[derive(Debug)]
@@ -26,6 +29,7 @@ impl Fixture {
             environment: Vec::new(),
         };
         fixture.deploy(Path::new(FIXTURE));
+        mkfifoat(CWD, fixture.path("faults.go"), Mode::RUSR | Mode::WUSR).expect("a FIFO");
         let faults = fixture.faults();
         fixture
             .env("FIXTURE_FAULTS", faults)
@@ -85,8 +89,47 @@ impl Fixture {
         }
     }
 
+    /// Waits until a generation waits because a fault has told it to.
+    pub(crate) async fn waiting(&self) -> Waiting {
+        let fifo = self.path("faults.go");
+        let (opened, wait) = oneshot::channel();
+        // Opening blocks until the other end is opened. A thread of our own: a runtime would wait
+        // for one of its own to end.
+        thread::spawn(move || opened.send(fs::File::options().write(true).open(fifo)));
+        let fifo = within("a generation that waits", wait).await;
+        let fifo = fifo
+            .expect("the thread answers")
+            .expect("the FIFO can be opened");
+        let text = fs::read_to_string(self.path("faults.pid")).expect("it says who it is");
+        let process = Process::open(text.parse().expect("a pid")).expect("it waits");
+        Waiting { process, fifo }
+    }
+
     fn faults(&self) -> PathBuf {
         self.path("faults")
+    }
+}
+
+/// A generation that waits; it goes on when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    process: Process,
+    fifo: fs::File,
+}
+
+impl Waiting {
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go(self) {
+        drop(self.fifo);
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(self) {
+        self.process.kill();
     }
 }
 

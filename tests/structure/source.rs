@@ -14,6 +14,8 @@ pub(crate) struct Source {
     pub(crate) path: String,
     /// Everything that looks like a path, from one identifier up, in the order of the file.
     pub(crate) mentions: Vec<Mention>,
+    /// Modules in files of their own that are compiled only for tests, as paths without `.rs`.
+    pub(crate) test_modules: Vec<String>,
     /// `#[path = "…"]`, which would make a module's place lie, by line.
     pub(crate) moved_modules: Vec<usize>,
 }
@@ -44,12 +46,26 @@ impl Source {
         let mut source = Self {
             path: path.to_owned(),
             mentions: Vec::new(),
+            test_modules: Vec::new(),
             moved_modules: Vec::new(),
         };
         let in_tests =
             path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs");
         source.walk(tokens, &module_of(path), in_tests);
         source
+    }
+
+    /// Takes the file as one of tests if it belongs to one of these modules.
+    pub(crate) fn mark_as_tests(&mut self, test_modules: &[String]) {
+        let is_part_of = |module: &String| {
+            let rest = self.path.strip_prefix(module.as_str());
+            rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+        };
+        if test_modules.iter().any(is_part_of) {
+            for mention in &mut self.mentions {
+                mention.in_tests = true;
+            }
+        }
     }
 
     fn walk(&mut self, tokens: TokenStream, module: &[String], in_tests: bool) {
@@ -84,6 +100,12 @@ impl Source {
                         item_in_tests = in_tests;
                         at += 3;
                     } else {
+                        if let (true, Some(TokenTree::Ident(name))) =
+                            (item_in_tests, tokens.get(at + 1))
+                        {
+                            let folder = module_file(&self.path);
+                            self.test_modules.push(format!("{folder}/{name}"));
+                        }
                         at += 1;
                     }
                 }
@@ -220,6 +242,15 @@ fn module_of(path: &str) -> Vec<String> {
     module
 }
 
+/// The folder in which the modules of a file have theirs.
+fn module_file(path: &str) -> &str {
+    let path = path.strip_suffix(".rs").unwrap_or(path);
+    ["/mod", "/lib", "/main"]
+        .iter()
+        .find_map(|root| path.strip_suffix(root))
+        .unwrap_or(path)
+}
+
 fn name(ident: &Ident) -> String {
     ident.to_string().trim_start_matches("r#").to_owned()
 }
@@ -258,4 +289,29 @@ fn is_path_attribute(attribute: TokenStream) -> bool {
     let mut tokens = attribute.into_iter();
     matches!(tokens.next(), Some(TokenTree::Ident(path)) if path == "path")
         && matches!(tokens.next(), Some(TokenTree::Punct(equals)) if equals.as_char() == '=')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_of_tests_in_a_file_of_its_own_is_known() {
+        let parent = Source::parse(
+            "src/protocol/mod.rs",
+            "mod codec; #[cfg(test)] mod explore; mod offer;",
+        );
+        assert_eq!(parent.test_modules, ["src/protocol/explore"]);
+        for (path, is_test) in [
+            ("src/protocol/explore.rs", true),
+            ("src/protocol/explore/search.rs", true),
+            ("src/protocol/explorer.rs", false),
+        ] {
+            let mut source = Source::parse(path, "use std::time::Instant;");
+            source.mark_as_tests(&parent.test_modules);
+            assert_eq!(source.mentions[0].in_tests, is_test, "{path}");
+        }
+        let file = Source::parse("src/socket/store.rs", "#[cfg(test)]\nmod tests;");
+        assert_eq!(file.test_modules, ["src/socket/store/tests"]);
+    }
 }

@@ -90,3 +90,29 @@ fn handover_with_everything() {
         );
     }
 }
+
+/// Everything at once, as far as memory and patience go.
+#[test]
+#[ignore = "two million states: seconds in release, minutes in debug"]
+fn a_stronger_adversary() {
+    for probation in [false, true] {
+        for budget in [
+            Budget {
+                triggers: 2,
+                stops: 1,
+                kills: 1,
+                faults: 1,
+                drops: 0,
+            },
+            Budget {
+                triggers: 1,
+                stops: 2,
+                kills: 2,
+                faults: 2,
+                drops: 1,
+            },
+        ] {
+            all_promises_hold("a stronger adversary", probation, budget);
+        }
+    }
+}

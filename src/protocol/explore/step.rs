@@ -227,7 +227,7 @@ impl World {
             Step::SendSockets(slot) => {
                 let process = self.at_mut(slot);
                 process.sockets -= 1;
-                process.down.push(Down::new(&World::sockets()));
+                process.down.push(Down::new(&Self::sockets()));
                 Ok(())
             }
             Step::Spawn(slot) => self.spawn(slot),

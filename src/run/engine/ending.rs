@@ -10,7 +10,7 @@ use super::{End, Engine};
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::pid_file::PidFile;
 use crate::net::gate::State;
-use crate::protocol::incumbent::Deadline;
+use crate::protocol::incumbent::{Deadline, Event};
 use crate::run::drain::Drain;
 use crate::run::input::Input;
 use crate::run::shared::Shared;
@@ -33,7 +33,7 @@ impl Engine {
         shared.set_phase(Phase::Draining);
         if is_stop {
             if self.owner {
-                self.remove_paths();
+                self.give_up_endpoints();
             }
             shared.set_gates(State::Emptying);
             let at = process::uptime().saturating_add(timeout);
@@ -42,6 +42,8 @@ impl Engine {
             }
         } else {
             shared.set_gates(State::Ended);
+            // The successor has its own. A copy kept here would go on listening when that one stops.
+            shared.store.close();
         }
         shared.draining.cancel();
         tracing::info!(
@@ -90,13 +92,28 @@ impl Engine {
         self.drain_hooks(deadline);
     }
 
-    pub(super) fn drain_hooks(&self, deadline: Instant) {
+    /// An `on_active` that still runs has met its limit: what it took after `on_drain` would not be
+    /// given back, and a pid written then would not be that of the generation that serves.
+    pub(super) fn drain_hooks(&mut self, deadline: Instant) {
         let shared = Arc::clone(&self.shared);
+        let active = self.active.take();
         tokio::spawn(async move {
+            if let Some(active) = active {
+                active.abort();
+                // Whether it had ended before is all the same.
+                tokio::time::timeout_at(deadline, active).await.ok();
+            }
             let limit = shared.options.hook_timeout;
             shared.components.drain(limit, deadline).await;
             shared.send(Input::HooksDrained);
         });
+    }
+
+    pub(super) fn hooks_drained(&mut self) {
+        if let Some(drain) = &mut self.drain {
+            drain.hooks_drained = true;
+        }
+        self.hand_over(Event::HooksDrained);
     }
 
     pub(super) fn shorten(&mut self, deadline: Deadline) {
@@ -105,7 +122,7 @@ impl Engine {
             Deadline::At(ms) => Duration::from_millis(ms).saturating_sub(process::uptime()),
         };
         if let Some(drain) = &mut self.drain {
-            drain.shorten(Instant::now() + left);
+            drain.shorten(left);
         }
     }
 
@@ -156,10 +173,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn remove_paths(&self) {
+    /// Nobody serves after this generation: removes the paths, and leaves the sockets to their
+    /// listeners, so that each closes as soon as its queue is empty and a client is refused, not
+    /// left to wait for the end of the drain.
+    pub(super) fn give_up_endpoints(&self) {
         for warning in self.shared.store.remove_paths() {
             tracing::warn!("{warning}");
         }
+        self.shared.store.close();
     }
 
     /// Whether nothing is left; drops main where that is all that is left.
@@ -173,8 +194,10 @@ impl Engine {
         if !main_ended && (drain.drop_main || quiet && self.shared.tracker.is_resting()) {
             self.end_main.cancel();
         }
-        // A successor that starts or is being ended must not be left behind.
-        main_ended && (quiet || drain.over) && !self.spawning && !self.ending
+        // A successor takes the end of this process for `Released`.
+        let may_exit = drain.is_stop || self.incumbent.may_exit();
+        // One that starts or is being ended must not be left behind.
+        main_ended && (quiet || drain.over) && may_exit && !self.spawning && !self.ending
     }
 
     pub(super) fn finish(mut self) -> End {
@@ -188,6 +211,7 @@ impl Engine {
         tracing::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
+            accepted = self.shared.tracker.accepted(),
             elapsed_ms = drain.map(|drain| drain.since.elapsed().as_millis()),
             "ended"
         );

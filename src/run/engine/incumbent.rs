@@ -9,6 +9,7 @@ use super::Engine;
 use super::ending::pid_file;
 use crate::context::Successor as Taken;
 use crate::error::Error;
+use crate::lifecycle::phase::Phase;
 use crate::net::gate::State;
 use crate::protocol::incumbent;
 use crate::protocol::{
@@ -22,7 +23,7 @@ use crate::socket::{Description, Socket};
 use crate::sys::{pidfd, process, stdio};
 
 impl Engine {
-    pub(super) fn from_successor(&mut self, from: FromPeer) {
+    pub(super) fn heard_from_successor(&mut self, from: FromPeer) {
         let record = match from {
             FromPeer::Record(record) => record,
             FromPeer::Broken(error) => {
@@ -70,20 +71,30 @@ impl Engine {
                     pid,
                     "successor started"
                 );
-                self.hand_over(incumbent::Event::Spawned {
-                    pid: pid.cast_signed(),
-                });
+                self.hand_over(incumbent::Event::Spawned { pid: pid as i32 });
             }
             Err(error) => {
                 self.hand_over(incumbent::Event::SpawnFailed {
                     error: error.to_string(),
                 });
+                self.forget_handover();
             }
         }
     }
 
+    /// Lets go of a successor of which nothing is left.
+    pub(super) fn forget_handover(&mut self) {
+        self.handover = None;
+        for key in std::mem::take(&mut self.abandoned) {
+            self.abandoned(key);
+        }
+        if self.close_unclaimed {
+            self.close_unclaimed();
+        }
+    }
+
     pub(super) fn opened(&mut self, key: String) {
-        if self.handover.is_some() && self.drain.is_none() {
+        if self.handover.is_some() && self.drain.is_none() && !self.in_offer.contains(&key) {
             self.late.push(key);
             self.offer_late();
         }
@@ -92,10 +103,11 @@ impl Engine {
     /// Closes an endpoint that the service no longer listens on; not under a successor that may
     /// have claimed it, and not at the end, when servers drop their listeners one after the other.
     pub(super) fn abandoned(&mut self, key: String) {
-        if self.drain.is_some() {
+        // Before it serves, main drops its listeners because it ends.
+        if self.drain.is_some() || self.shared.phase() < Phase::Serving {
             return;
         }
-        if self.waiting.is_some() {
+        if self.handover.is_some() {
             return self.abandoned.push(key);
         }
         for socket in self.shared.close(&key) {
@@ -221,11 +233,15 @@ impl Engine {
         let options = &self.shared.options;
         let millis = |time: Duration| u64::try_from(time.as_millis()).ok();
         let entries = self.shared.store.offer();
+        // What is told of them later is told twice: a successor that got one of them twice would
+        // remove its path with the one that it has not claimed.
+        self.in_offer = entries.iter().map(|(entry, _)| entry.key()).collect();
+        self.late.clear();
         let offer = Offer {
             versions: Versions::OURS,
             capabilities: Capabilities::ours(),
             generation: self.shared.generation.saturating_add(1),
-            pid: std::process::id().cast_signed(),
+            pid: std::process::id() as i32,
             process_group: Some(process::group()),
             sockets: u32::try_from(entries.len()).unwrap_or(u32::MAX),
             mask: self
@@ -269,9 +285,9 @@ impl Engine {
         }
     }
 
-    pub(super) fn run_on_active(&self) {
+    pub(super) fn run_on_active(&mut self) {
         let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
+        self.active = Some(tokio::spawn(async move {
             shared.components.active(shared.options.hook_timeout).await;
             if let Some(Err(error)) = pid_file(&shared).map(|file| file.write()) {
                 tracing::error!(%error, "no pid file");
@@ -281,7 +297,7 @@ impl Engine {
                 pid = std::process::id(),
                 "active: the predecessor has let go"
             );
-        });
+        }));
     }
 
     /// Answers whoever asked, when the handover has ended well or badly.
@@ -302,7 +318,7 @@ impl Engine {
                 );
                 let generation = generation + 1;
                 Ok(Taken {
-                    pid: pid.cast_unsigned(),
+                    pid: pid as u32,
                     generation,
                     elapsed,
                 })
@@ -315,7 +331,6 @@ impl Engine {
                     component = failure.component,
                     exit = failure.ended,
                     elapsed_ms,
-                    stderr = lines.join("\n"),
                     "handover failed, this generation serves on: {failure}"
                 );
                 self.assert_pid_file();
@@ -329,9 +344,6 @@ impl Engine {
         if let Some(reply) = self.waiting.take().and_then(|asker| asker.reply) {
             // Whoever asked may have gone.
             reply.send(answer).ok();
-        }
-        for key in std::mem::take(&mut self.abandoned) {
-            self.abandoned(key);
         }
     }
 

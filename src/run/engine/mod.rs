@@ -4,12 +4,14 @@ mod ending;
 mod incumbent;
 mod successor;
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::drain::Drain;
@@ -66,11 +68,16 @@ pub(crate) struct Engine {
     spawning: bool,
     /// Whether a successor is being ended, which this generation has to outlive.
     ending: bool,
+    /// The endpoints of the Offer.
+    in_offer: HashSet<String>,
     /// Endpoints whose listener was dropped while a handover was under way.
     abandoned: Vec<String>,
     /// Endpoints that were opened since the Offer.
     late: Vec<String>,
-    /// Who asks, while a trigger is looked at.
+    /// Whether inherited endpoints that nobody claimed are to be closed, once no successor can
+    /// want them.
+    close_unclaimed: bool,
+    /// Who asks, while a trigger is looked at or kept for later.
     asking: Option<Asker>,
     /// Who waits for the handover under way.
     waiting: Option<Asker>,
@@ -78,6 +85,8 @@ pub(crate) struct Engine {
     /// What the machine asked for before there was a runtime.
     unperformed: Vec<protocol::successor::Action>,
 
+    /// The task that runs `on_active` and writes the pid file.
+    active: Option<JoinHandle<()>>,
     /// Whether Unix paths and the pid file are this generation's to remove.
     owner: bool,
     drain: Option<Drain>,
@@ -117,10 +126,13 @@ impl Engine {
             spawning: false,
             ending: false,
             unperformed: Vec::new(),
+            in_offer: HashSet::new(),
             abandoned: Vec::new(),
             late: Vec::new(),
+            close_unclaimed: false,
             asking: None,
             waiting: None,
+            active: None,
             drain: None,
             main: None,
             failed: false,
@@ -194,11 +206,8 @@ impl Engine {
             Input::Signal(signal) => self.signal(signal),
             Input::Trigger { asker, reply } => self.trigger(asker, reply),
             Input::AskerGone { asker } => {
-                if self
-                    .waiting
-                    .as_ref()
-                    .is_some_and(|waiting| waiting.id == asker)
-                {
+                let mut askers = self.waiting.iter().chain(&self.asking);
+                if askers.any(|waiting| waiting.id == asker) {
                     self.succeed(protocol::successor::Event::AskerGone);
                 }
             }
@@ -215,20 +224,21 @@ impl Engine {
             Input::MainEnded(end) => self.main_ended(end),
             Input::Opened { key } => self.opened(key),
             Input::Abandoned { key } => self.abandoned(key),
-            Input::Predecessor(from) => self.from_predecessor(from),
+            Input::Predecessor(from) => self.heard_from_predecessor(from),
             Input::OlderGone { generation } => {
                 self.older.retain(|old| old.generation != generation);
             }
             Input::Spawned { handover, result } => self.spawned(handover, result),
             Input::Successor { handover, from } => {
                 if self.is_current(handover) {
-                    self.from_successor(from);
+                    self.heard_from_successor(from);
                 }
             }
             Input::SuccessorEnded { handover, how } => {
                 if self.is_current(handover) {
                     self.ending = false;
                     self.hand_over(protocol::incumbent::Event::SuccessorEnded { how });
+                    self.forget_handover();
                 }
             }
             Input::Elapsed { handover, timer } => {
@@ -241,12 +251,7 @@ impl Engine {
                     protocol::successor::Timer::Probation,
                 ));
             }
-            Input::HooksDrained => {
-                if let Some(drain) = &mut self.drain {
-                    drain.hooks_drained = true;
-                }
-                self.hand_over(protocol::incumbent::Event::HooksDrained);
-            }
+            Input::HooksDrained => self.hooks_drained(),
             Input::Quiet => {}
             Input::Deadline => {
                 if self
@@ -267,6 +272,8 @@ impl Engine {
                     drain.drop_main = true;
                     drain.over = true;
                 }
+                // A hook that blocks its thread has met its limit, too.
+                self.hooks_drained();
             }
             Input::DrainTick => self.report_drain(),
             Input::ReadyOverdue => self.report_overdue(),
@@ -293,10 +300,18 @@ impl Engine {
     }
 
     fn trigger(&mut self, id: u64, reply: Option<Reply>) {
-        self.asking = Some(Asker { id, reply });
-        self.succeed(protocol::successor::Event::Trigger);
-        // A trigger that the machine keeps for later has nobody to wait for it.
-        self.asking = None;
+        let asker = Asker { id, reply };
+        self.ask(Some(asker), protocol::successor::Event::Trigger);
+    }
+
+    /// Takes a trigger. The machine keeps one until the predecessor drains; whoever asked for that
+    /// one goes on waiting while others are answered.
+    fn ask(&mut self, asker: Option<Asker>, event: protocol::successor::Event<'_>) {
+        let kept = std::mem::replace(&mut self.asking, asker);
+        self.succeed(event);
+        if self.asking.is_none() {
+            self.asking = kept;
+        }
     }
 
     fn stop(&mut self, by: &str) {

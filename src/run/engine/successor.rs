@@ -20,7 +20,7 @@ use crate::run::start::{Refused, adopt};
 use crate::sys::{process, stdio};
 
 impl Engine {
-    pub(super) fn from_predecessor(&mut self, from: FromPeer) {
+    pub(super) fn heard_from_predecessor(&mut self, from: FromPeer) {
         let record = match from {
             FromPeer::Record(record) => record,
             FromPeer::Broken(error) => {
@@ -59,7 +59,10 @@ impl Engine {
                 predecessor.released.cancel();
             }
         }
-        self.succeed(successor::Event::Received(&message));
+        match message {
+            ToSuccessor::HandOver {} => self.ask(None, successor::Event::Received(&message)),
+            _ => self.succeed(successor::Event::Received(&message)),
+        }
     }
 
     /// What follows from the predecessor's death whatever the machine makes of it.
@@ -106,12 +109,7 @@ impl Engine {
             Action::RestoreStderr => self.restore_stderr(),
             Action::JoinProcessGroup => self.join_process_group(),
             Action::WatchPredecessor => self.watch_predecessor(),
-            Action::CloseUnclaimed => {
-                let keys = self.shared.store.close_unclaimed();
-                if !keys.is_empty() {
-                    tracing::warn!(endpoints = ?keys, "inherited endpoints that nobody claimed are closed");
-                }
-            }
+            Action::CloseUnclaimed => self.close_unclaimed(),
             Action::EndNow => self.end_now(),
             Action::BeginStop => self.begin_drain(true),
             Action::AbortDrain => self.abort("a second stop"),
@@ -147,7 +145,7 @@ impl Engine {
     pub(super) fn become_owner(&mut self) {
         self.owner = true;
         if self.drain.as_ref().is_some_and(|drain| drain.is_stop) {
-            self.remove_paths();
+            self.give_up_endpoints();
         }
     }
 
@@ -161,6 +159,19 @@ impl Engine {
         };
         if let Err(error) = stdio::restore_stderr(&stderr) {
             tracing::warn!(%error, "standard error cannot be restored");
+        }
+    }
+
+    /// Closes inherited endpoints that nobody claimed; not during a handover, since the successor
+    /// may serve on them.
+    pub(super) fn close_unclaimed(&mut self) {
+        self.close_unclaimed = self.handover.is_some();
+        if self.close_unclaimed {
+            return;
+        }
+        let keys = self.shared.store.close_unclaimed();
+        if !keys.is_empty() {
+            tracing::warn!(endpoints = ?keys, "inherited endpoints that nobody claimed are closed");
         }
     }
 
@@ -186,13 +197,14 @@ impl Engine {
         let Ok(channel) = peer.channel().as_fd().try_clone_to_owned() else {
             return;
         };
-        let limit = |ms: Option<u64>| Duration::from_millis(ms.unwrap_or(0));
+        // What is too long for a number of milliseconds is not said at all.
+        let limit = |ms: Option<u64>| Duration::from_millis(ms.unwrap_or(u64::MAX));
         let deadline = process::uptime()
             .saturating_add(limit(offered.offer.drain_timeout_ms))
             .saturating_add(limit(offered.offer.kill_grace_ms));
         let old = Old {
             generation,
-            pid: offered.offer.pid.cast_unsigned(),
+            pid: offered.offer.pid as u32,
             deadline,
             channel: Arc::new(channel),
             pidfd: offered.incumbent.take().map(Arc::new),

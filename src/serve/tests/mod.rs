@@ -1,6 +1,7 @@
 //! The driver, tested with real sockets and clients that write raw bytes.
 
 mod app;
+mod axum;
 mod client;
 mod deadline;
 mod drain;

@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -134,7 +134,7 @@ fn the_next_generation_accepts_what_waited() {
     let store = Store::new();
     let claimed = open_text(&store, "127.0.0.1:0");
     let address = claimed.sockets[0].address().inet().unwrap();
-    let mut client = std::net::TcpStream::connect(address).unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"hello").unwrap();
     let next = successor(&store);
     drop((claimed, store));
@@ -570,6 +570,22 @@ fn a_path_lives_as_long_as_somebody_serves_on_it() {
 }
 
 #[test]
+fn what_was_let_go_closes_with_its_listener() {
+    let store = Store::new();
+    let endpoint: Endpoint = "127.0.0.1:0".parse().unwrap();
+    let listener = open(&store, &endpoint).unwrap();
+    let address = listener.sockets[0].address().inet().unwrap();
+    store
+        .lend("kept", tempfile::tempfile().unwrap().into())
+        .unwrap();
+    store.close();
+    TcpStream::connect(address).expect("its listener may still accept");
+    drop(listener);
+    TcpStream::connect(address).expect_err("nobody listens");
+    assert!(store.take("kept").unwrap().is_some());
+}
+
+#[test]
 fn a_generation_that_fails_takes_back_what_it_bound() {
     let directory = tempfile::tempdir().unwrap();
     let (old, new) = (directory.path().join("old"), directory.path().join("new"));
@@ -710,8 +726,8 @@ fn options_that_can_be_set_are_set_after_the_commit() {
 
     // A backlog of 0 lets one connection wait; the next one is not completed.
     let timeout = std::time::Duration::from_millis(50);
-    let _first = std::net::TcpStream::connect(address).unwrap();
-    std::net::TcpStream::connect_timeout(&address, timeout).unwrap_err();
+    let _first = TcpStream::connect(address).unwrap();
+    TcpStream::connect_timeout(&address, timeout).unwrap_err();
 }
 
 #[test]

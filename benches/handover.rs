@@ -1,0 +1,163 @@
+//! Claims: from the trigger to the successor serving takes at most 1.5 times the floor with one listener, at most twice
+//! the floor with 10,000.
+//!
+//! The floor is to spawn a Tokio program, to hand it as many sockets, and to hear that it is up.
+//!
+//! `cargo bench -p handover-benches --bench handover` (three minutes; the first time it builds the peer)
+
+use std::{
+    error::Error,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    net::TcpListener,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::Path,
+    process::{Command, ExitCode},
+    time::Instant,
+};
+
+use handover_benches::{Bound, Program, Report, Rounds, Unit, address, build_peer};
+use nix::sys::{
+    resource::{Resource, getrlimit, setrlimit},
+    signal::Signal,
+};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> Result<ExitCode> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    let ecdysis = build_peer("ecdysis")?;
+
+    let mut report = Report::new();
+    for (count, rounds, bound) in [(1, 100, 1.5), (1000, 60, 2.0), (10_000, 40, 2.0)] {
+        let floor = Floor::new(count)?;
+        let mut ours = Service::start(Path::new(env!("CARGO_BIN_EXE_service")), "alone", count)?;
+        let mut contenders = vec!["handover", "floor"];
+        // With three descriptors for each listener, 10,000 do not fit the usual limit of a container.
+        let mut theirs = None;
+        if count <= 1000 {
+            theirs = Some(Service::start(&ecdysis, "released", count)?);
+            contenders.push("ecdysis");
+        }
+        let rounds = Rounds::measure(&contenders, rounds, |contender| {
+            match (contender, &mut theirs) {
+                (0, _) => ours.hand_over(),
+                (2, Some(theirs)) => theirs.hand_over(),
+                _ => floor.spawn(),
+            }
+        })?;
+
+        let listeners = if count == 1 {
+            "1 listener".to_owned()
+        } else {
+            format!("{count} listeners")
+        };
+        let serving = rounds.compare(
+            &format!("{listeners}: the new process serves"),
+            Unit::Seconds,
+            |times| times.serving,
+        );
+        let settled = rounds.compare(
+            &format!("{listeners}: the old one accepts no more"),
+            Unit::Seconds,
+            |times| times.settled,
+        );
+        report.measured(&serving);
+        report.measured(&settled);
+        report.claim(serving.claim("handover", "floor", Some(Bound::AtMost(bound))));
+        if theirs.is_some() {
+            report.claim(serving.claim("handover", "ecdysis", None));
+            report.claim(settled.claim("handover", "ecdysis", Some(Bound::AtMost(1.0))));
+        }
+    }
+    Ok(report.finish())
+}
+
+/// Seconds from the trigger.
+struct Times {
+    serving: f64,
+    /// For ours: the predecessor has exited, which is later still.
+    settled: f64,
+}
+
+struct Service {
+    program: Program,
+    /// What is said when the old process takes nothing new.
+    last_word: &'static str,
+}
+
+impl Service {
+    fn start(path: &Path, last_word: &'static str, count: u16) -> Result<Self> {
+        // A port that is free now; the addresses of this bench are nobody else's.
+        let port = TcpListener::bind(address(0, 0))?.local_addr()?.port();
+        let mut program =
+            Program::start(Command::new(path).args([count.to_string(), port.to_string()]))?;
+        program.hear("serving")?;
+        Ok(Self { program, last_word })
+    }
+
+    fn hand_over(&mut self) -> Result<Times> {
+        let start = Instant::now();
+        self.program.signal(Signal::SIGHUP)?;
+        let pid = self.program.hear("serving")?;
+        let serving = start.elapsed().as_secs_f64();
+        self.program.hear(self.last_word)?;
+        let settled = start.elapsed().as_secs_f64();
+        self.program.follow(&pid)?;
+        Ok(Times { serving, settled })
+    }
+}
+
+struct Floor {
+    listeners: Vec<TcpListener>,
+}
+
+impl Floor {
+    /// With a single listener the floor is the bare program, without any.
+    fn new(count: u16) -> Result<Self> {
+        let count = if count == 1 { 0 } else { count };
+        let listeners = (0..count)
+            .map(|_| {
+                let listener = TcpListener::bind("127.0.0.1:0")?;
+                listener.set_nonblocking(true)?;
+                Ok(listener)
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self { listeners })
+    }
+
+    fn spawn(&self) -> Result<Times> {
+        let start = Instant::now();
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_floor"));
+        let mut program = Program::start_with(
+            command.arg(self.listeners.len().to_string()),
+            OwnedFd::from(theirs).into(),
+        )?;
+        for chunk in self.listeners.chunks(253) {
+            let descriptors: Vec<BorrowedFd<'_>> = chunk.iter().map(AsFd::as_fd).collect();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+                return Err("253 descriptors do not fit a message".into());
+            }
+            sendmsg(
+                &ours,
+                &[IoSlice::new(&[0])],
+                &mut ancillary,
+                SendFlags::empty(),
+            )?;
+        }
+        program.hear("up")?;
+        let up = start.elapsed().as_secs_f64();
+        Ok(Times {
+            serving: up,
+            settled: up,
+        })
+    }
+}

@@ -1,0 +1,285 @@
+//! The adapter for axum, on a real listener.
+
+use std::{future::IntoFuture, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use ::axum::{
+    Router,
+    extract::{
+        ConnectInfo,
+        ws::{WebSocket, WebSocketUpgrade},
+    },
+    handler::{Handler, HandlerWithoutStateExt},
+    routing::{any, get},
+};
+use tokio::{
+    net::{TcpStream, UnixStream},
+    sync::Notify,
+    task::JoinHandle,
+};
+
+use super::{Client, must, settle};
+use crate::{
+    lifecycle::{token::Token, tracker::Tracker},
+    net::{
+        gate::{Gate, State},
+        listener::Listener,
+        peer::Peer,
+    },
+    serve::axum::{MakeService, Serve, serve},
+    socket::{Endpoint, Kind, Store},
+};
+
+/// A generation, as far as a server sees it.
+struct Generation {
+    gate: Arc<Gate>,
+    tracker: Arc<Tracker>,
+    draining: Token,
+    aborting: Token,
+}
+
+impl Generation {
+    async fn new(endpoint: &Endpoint) -> (Self, Listener) {
+        let generation = Self {
+            gate: Arc::new(Gate::new(State::Open)),
+            tracker: Arc::new(Tracker::new(Arc::new(Notify::new()))),
+            draining: Token::new(),
+            aborting: Token::new(),
+        };
+        let sockets = Store::new().open(endpoint, Kind::STREAMS).await.unwrap();
+        let listener = Listener::new(
+            endpoint.clone(),
+            sockets.sockets,
+            Arc::clone(&generation.gate),
+            Arc::clone(&generation.tracker),
+            (generation.draining.clone(), generation.aborting.clone()),
+            || {},
+        );
+        (generation, listener.unwrap())
+    }
+
+    async fn on_tcp() -> (Self, Listener, SocketAddr) {
+        let (generation, listener) = Self::new(&"127.0.0.1:0".parse().unwrap()).await;
+        let address = listener.local_addr().unwrap();
+        (generation, listener, address)
+    }
+
+    fn drain(&self) {
+        self.gate.set(State::Ended);
+        self.draining.cancel();
+    }
+
+    fn abort(&self) {
+        self.aborting.cancel();
+        self.tracker.abort();
+    }
+}
+
+fn spawn<M: MakeService>(server: Serve<M>) -> JoinHandle<std::io::Result<()>> {
+    tokio::spawn(server.into_future())
+}
+
+async fn connect(address: SocketAddr) -> Client<TcpStream> {
+    Client::new(TcpStream::connect(address).await.unwrap())
+}
+
+async fn hello() -> &'static str {
+    "hello"
+}
+
+async fn client_address(ConnectInfo(client): ConnectInfo<SocketAddr>) -> String {
+    client.to_string()
+}
+
+async fn client_peer(ConnectInfo(client): ConnectInfo<Peer>) -> String {
+    client.to_string()
+}
+
+#[tokio::test]
+async fn everything_that_axum_serves_is_served() {
+    async fn serves(app: impl MakeService) {
+        let (_generation, listener, address) = Generation::on_tcp().await;
+        let _server = spawn(serve(listener, app));
+        let mut client = connect(address).await;
+        client.get("/").await;
+        client.reply().await.expect("hello", false);
+    }
+
+    let router = || Router::new().route("/", get(hello));
+    serves(router()).await;
+    serves(router().into_make_service()).await;
+    serves(router().into_make_service_with_connect_info::<SocketAddr>()).await;
+    serves(router().into_make_service_with_connect_info::<Peer>()).await;
+    serves(get(hello)).await;
+    serves(get(hello).into_make_service()).await;
+    serves(hello.into_service()).await;
+    serves(hello.with_state(7)).await;
+    serves(hello.into_make_service()).await;
+    serves(hello.into_make_service_with_connect_info::<SocketAddr>()).await;
+}
+
+#[tokio::test]
+async fn a_handler_learns_the_address_of_its_client() {
+    let app = Router::new()
+        .route("/address", get(client_address))
+        .into_make_service_with_connect_info::<SocketAddr>();
+    let (_generation, listener, address) = Generation::on_tcp().await;
+    let _server = spawn(serve(listener, app));
+    let mut client = connect(address).await;
+    let own = client.io.local_addr().unwrap().to_string();
+    client.get("/address").await;
+    client.reply().await.expect(&own, false);
+
+    let app = || {
+        Router::new()
+            .route("/peer", get(client_peer))
+            .into_make_service_with_connect_info::<Peer>()
+    };
+    let (_generation, listener, address) = Generation::on_tcp().await;
+    let _server = spawn(serve(listener, app()));
+    let (_generation, listener, other_address) = Generation::on_tcp().await;
+    let _other = tokio::spawn(::axum::serve(listener, app()).into_future());
+    for address in [address, other_address] {
+        let mut client = connect(address).await;
+        let own = client.io.local_addr().unwrap().to_string();
+        client.get("/peer").await;
+        client.reply().await.expect(&own, false);
+    }
+}
+
+#[tokio::test]
+async fn a_client_on_a_unix_socket_has_no_ip_address() {
+    async fn ask<M: MakeService>(folder: &Path, app: M, expected: &str) {
+        let path = folder.join("socket");
+        let (_generation, listener) = Generation::new(&Endpoint::unix(&path)).await;
+        let _server = spawn(serve(listener, app));
+        let mut client = Client::new(UnixStream::connect(&path).await.unwrap());
+        client.get("/").await;
+        client.reply().await.expect(expected, false);
+    }
+
+    let address = Router::new().route("/", get(client_address));
+    let peer = Router::new().route("/", get(client_peer));
+    let folder = tempfile::tempdir().unwrap();
+    let address = address.into_make_service_with_connect_info::<SocketAddr>();
+    ask(folder.path(), address, "0.0.0.0:0").await;
+    let folder = tempfile::tempdir().unwrap();
+    let peer = peer.into_make_service_with_connect_info::<Peer>();
+    ask(folder.path(), peer, &Peer::Unix(None).to_string()).await;
+}
+
+#[tokio::test]
+async fn serving_ends_when_the_last_connection_has() {
+    let (generation, listener, address) = Generation::on_tcp().await;
+    let server = spawn(serve(listener, get(hello)));
+    let silent = connect(address).await;
+    let mut idle = connect(address).await;
+    idle.get("/").await;
+    idle.reply().await.expect("hello", false);
+    settle().await;
+
+    generation.drain();
+    for mut client in [silent, idle] {
+        settle().await;
+        assert!(!server.is_finished());
+        client.get("/").await;
+        client.reply().await.expect("hello", true);
+        client.end().await.unwrap();
+    }
+
+    must(server).await.unwrap().unwrap();
+    assert_eq!(generation.tracker.open(), 0);
+}
+
+#[tokio::test]
+async fn a_web_socket_counts_until_it_is_closed() {
+    async fn echo(mut socket: WebSocket) {
+        while let Some(Ok(message)) = socket.recv().await {
+            // After the client's close frame, which axum answers, nothing can be sent.
+            socket.send(message).await.ok();
+        }
+    }
+
+    let (generation, listener, address) = Generation::on_tcp().await;
+    let app = any(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(echo));
+    let server = spawn(serve(listener, app));
+    let mut client = connect(address).await;
+    client
+        .send(
+            "GET / HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .await;
+    let head = client.read_until("\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+
+    generation.drain();
+    settle().await;
+    assert!(!server.is_finished());
+    // A text, masked with zeros as a client has to (RFC 6455, section 5.3), and its echo.
+    client.send(b"\x81\x82\0\0\0\0hi").await;
+    assert_eq!(client.bytes(4).await, b"\x81\x02hi");
+    assert!(!server.is_finished());
+    client.send(b"\x88\x82\0\0\0\0\x03\xe8").await;
+
+    assert_eq!(client.bytes(4).await, b"\x88\x02\x03\xe8");
+    client.end().await.unwrap();
+    must(server).await.unwrap().unwrap();
+    assert_eq!(generation.tracker.open(), 0);
+}
+
+#[tokio::test]
+async fn an_abort_ends_what_is_left() {
+    let (generation, listener, address) = Generation::on_tcp().await;
+    let app = get(async || std::future::pending::<()>().await);
+    let server = spawn(serve(listener, app));
+    let mut client = connect(address).await;
+    client.get("/").await;
+    settle().await;
+    generation.drain();
+    settle().await;
+    assert!(!server.is_finished());
+
+    generation.abort();
+
+    must(server).await.unwrap().unwrap();
+    client.end().await.unwrap();
+    settle().await;
+    assert_eq!(generation.tracker.open(), 0);
+}
+
+#[tokio::test]
+async fn connections_drain_though_the_server_was_dropped() {
+    let (generation, listener, address) = Generation::on_tcp().await;
+    let server = spawn(serve(listener, get(hello)));
+    let mut client = connect(address).await;
+    client.get("/").await;
+    client.reply().await.expect("hello", false);
+    server.abort();
+    assert!(must(server).await.unwrap_err().is_cancelled());
+
+    generation.drain();
+    settle().await;
+    client.get("/").await;
+
+    client.reply().await.expect("hello", true);
+    client.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn options_reach_the_connections() {
+    let (_generation, listener, address) = Generation::on_tcp().await;
+    let server = serve(listener, get(hello))
+        .http1_header_timeout(Duration::ZERO)
+        .http1(|http1| {
+            http1.title_case_headers(true);
+        });
+    let _server = spawn(server);
+
+    let mut client = connect(address).await;
+    client.get("/").await;
+    let head = client.read_until("\r\n\r\n").await;
+    assert!(head.contains("\r\nContent-Length: 5\r\n"), "{head}");
+    assert_eq!(client.exactly(5).await, "hello");
+    client.send("GET").await;
+    client.end().await.unwrap();
+}
