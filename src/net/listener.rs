@@ -130,8 +130,12 @@ impl Listener {
             };
             match concern(&error) {
                 Concern::Connection => tracing::debug!(%error, "a connection went away"),
-                // What is queued at the end cannot wait for resources to come back.
-                Concern::Resources if state == State::Emptying => self.gate.set(State::Ended),
+                // What is queued at the end cannot wait for resources to come back, nor for a
+                // server that would try again at once.
+                Concern::Resources | Concern::Listener if state == State::Emptying => {
+                    tracing::warn!(endpoint = %self.endpoint, %error, "what is queued is given up");
+                    self.gate.set(State::Ended);
+                }
                 Concern::Resources => self.backoff.start(&self.endpoint, &error),
                 Concern::Listener => return Poll::Ready(Err(error)),
             }

@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::input::{FromPeer, Input};
-use super::peer::{Lent, Peer, exit_of, exited};
+use super::peer::{Lent, Peer, deliver, exit_of, exited};
 use super::program::Resolved;
 use crate::lifecycle::forward::{Tail, forward};
 use crate::lifecycle::token::Token;
@@ -162,8 +162,24 @@ impl Handover {
 
     pub(crate) fn start_timer(&mut self, timer: Timer, after: Duration) {
         let (handover, queue) = (self.number, self.queue.clone());
+        let successor = self
+            .successor
+            .as_ref()
+            .map(|running| (running.peer.link(), Arc::clone(&running.process)));
         let task = tokio::spawn(async move {
             tokio::time::sleep(after).await;
+            // What the successor has said, or that it has died, is worth more than the time: after
+            // a pause of this process both are there, and the timer comes first.
+            if let Some((link, process)) = successor {
+                let tell = |from| {
+                    queue.send(Input::Successor { handover, from }).ok();
+                };
+                let ended = lock(&process).has_ended();
+                deliver(&link, &tell);
+                if let Ok(true) = ended {
+                    tell(FromPeer::Gone("died".to_owned()));
+                }
+            }
             queue.send(Input::Elapsed { handover, timer }).ok();
         });
         if let Some(before) = self.timers.insert(timer, task.abort_handle()) {
@@ -196,7 +212,12 @@ impl Handover {
             let how = end(&process).await;
             finish.cancel();
             if let Some(forwarding) = forwarding {
-                report_forwarding(forwarding.await);
+                // Neither a standard error that blocks nor a process that left the group and goes
+                // on writing keeps the handover from ending.
+                match tokio::time::timeout(LAST_WORDS, forwarding).await {
+                    Ok(forwarded) => report_forwarding(forwarded),
+                    Err(_) => tracing::debug!("not all of its standard error has been forwarded"),
+                }
             }
             queue.send(Input::SuccessorEnded { handover, how }).ok();
         });
@@ -286,8 +307,8 @@ async fn dead(process: &Mutex<Process>) {
     // Where pidfds are forbidden: every end of a child is announced by a signal.
     let mut children = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()).ok();
     loop {
-        let reaped = lock(process).try_reap();
-        if !matches!(reaped, Ok(None)) {
+        let ended = lock(process).has_ended();
+        if !matches!(ended, Ok(false)) {
             return;
         }
         match &mut children {
@@ -315,5 +336,7 @@ pub(crate) fn report_forwarding(result: Result<io::Result<()>, tokio::task::Join
 
 /// How long a successor that has to end may take to do so by itself.
 const TERM_GRACE: Duration = Duration::from_secs(2);
+/// How long the rest of its standard error is waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How many lines of its standard error an operator is told.
 const LINES: usize = 20;

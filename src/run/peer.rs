@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::input::FromPeer;
 use crate::lifecycle::link::Link;
-use crate::protocol::MAX_RECORD;
 use crate::socket::Socket;
 use crate::sys::channel::Channel;
 use crate::sys::watch::watch;
@@ -22,11 +21,15 @@ pub(crate) struct Peer {
     outbox: mpsc::UnboundedSender<Outgoing>,
 }
 
-/// A record that waits to be sent.
+/// What waits to be sent.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) record: Vec<u8>,
-    pub(crate) descriptors: Vec<Lent>,
+enum Outgoing {
+    Record {
+        record: Vec<u8>,
+        descriptors: Vec<Lent>,
+    },
+    /// Answered when everything before it was sent.
+    Mark(oneshot::Sender<()>),
 }
 
 /// Something whose descriptors ride along with a record.
@@ -47,13 +50,19 @@ impl Peer {
         let sender = Arc::clone(&link);
         tokio::spawn(async move {
             while let Some(outgoing) = queue.recv().await {
-                let descriptors: Vec<BorrowedFd<'_>> = outgoing
-                    .descriptors
-                    .iter()
-                    .flat_map(Lent::descriptors)
-                    .collect();
-                if let Err(error) = sender.send(&outgoing.record, &descriptors).await {
-                    failed(error);
+                match outgoing {
+                    Outgoing::Record {
+                        record,
+                        descriptors,
+                    } => {
+                        let descriptors: Vec<BorrowedFd<'_>> =
+                            descriptors.iter().flat_map(Lent::descriptors).collect();
+                        if let Err(error) = sender.send(&record, &descriptors).await {
+                            failed(error);
+                        }
+                    }
+                    // Whoever asked may no longer wait.
+                    Outgoing::Mark(reached) => drop(reached.send(())),
                 }
             }
         });
@@ -63,11 +72,28 @@ impl Peer {
     /// Queues a record. A neighbour that has gone is noticed by its watch, not here.
     pub(crate) fn send(&self, record: Vec<u8>, descriptors: Vec<Lent>) {
         self.outbox
-            .send(Outgoing {
+            .send(Outgoing::Record {
                 record,
                 descriptors,
             })
             .ok();
+    }
+
+    /// The channel on the runtime.
+    pub(crate) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.link)
+    }
+
+    /// Waits until all that was queued so far is sent, or has failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing that is queued is lost when the future is dropped.
+    pub(crate) async fn flush(&self) {
+        let (mark, reached) = oneshot::channel();
+        self.outbox.send(Outgoing::Mark(mark)).ok();
+        // Without an answer there is nobody left who could send.
+        reached.await.ok();
     }
 
     /// Notes that the neighbour has taken descriptors.
@@ -110,9 +136,7 @@ impl Peer {
                 }
                 () = exited(&pidfd) => {
                     // What it said before stands in the buffer still.
-                    while let Ok(Some(record)) = link.channel().receive_now(MAX_RECORD) {
-                        tell(FromPeer::Record(record));
-                    }
+                    deliver(&link, &tell);
                     tell(FromPeer::Gone("died".to_owned()));
                     // A later generation may hold the same end, and speak through it.
                     read(&link, &tell).await;
@@ -131,12 +155,17 @@ impl Lent {
     }
 }
 
+/// Tells what has arrived already.
+pub(crate) fn deliver(link: &Link, tell: &impl Fn(FromPeer)) {
+    while let Ok(true) = link.receive_now(|record| tell(FromPeer::Record(record))) {}
+}
+
 /// Reads until the end of the stream.
 async fn read(link: &Link, tell: &(impl Fn(FromPeer) + Send + Sync)) {
     loop {
-        match link.receive().await {
-            Ok(Some(record)) => tell(FromPeer::Record(record)),
-            Ok(None) => return,
+        match link.receive(|record| tell(FromPeer::Record(record))).await {
+            Ok(true) => {}
+            Ok(false) => return,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return,
             Err(error) => return tell(FromPeer::Broken(error)),
         }

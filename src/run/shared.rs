@@ -211,13 +211,9 @@ impl Shared {
 
     /// See [`Context::take`](crate::Context::take).
     pub(crate) fn take(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
-        let explain = |error| Error::io(format!("could not take descriptor `{name}`"), error);
-        let Some(descriptor) = self.store.take(name).map_err(explain)? else {
-            return Ok(None);
-        };
-        let copy = descriptor.try_clone().map_err(explain);
-        self.store.lend(name, descriptor).map_err(explain)?;
-        copy.map(Some)
+        self.store
+            .take(name)
+            .map_err(|error| Error::io(format!("could not take descriptor `{name}`"), error))
     }
 
     /// See [`Context::lend`](crate::Context::lend).

@@ -80,6 +80,14 @@ impl Channel {
                 Err(errno) => return Err(errno.into()),
             }
         };
+        let (length, flags) = (message.bytes, message.flags);
+        // Those that found room are lost then: nix gives no part of a list that was cut. Whoever
+        // gets less than everything ends by it.
+        if flags.contains(MsgFlags::MSG_CTRUNC) {
+            return Err(io::Error::other(
+                "descriptors were truncated: RLIMIT_NOFILE of this process leaves no room for all",
+            ));
+        }
         let mut descriptors = Vec::new();
         for part in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(numbers) = part {
@@ -89,13 +97,6 @@ impl Channel {
                     descriptors.push(fd?);
                 }
             }
-        }
-        let (length, flags) = (message.bytes, message.flags);
-        if flags.contains(MsgFlags::MSG_CTRUNC) {
-            return Err(io::Error::other(format!(
-                "descriptors were truncated, {} arrived: RLIMIT_NOFILE of this process leaves no room for more",
-                descriptors.len()
-            )));
         }
         if flags.contains(MsgFlags::MSG_TRUNC) {
             return Err(io::Error::new(
@@ -108,14 +109,6 @@ impl Channel {
         }
         bytes.truncate(length);
         Ok(Some(Record { bytes, descriptors }))
-    }
-
-    /// The next record that has arrived already; the end of the stream where there is none.
-    pub(crate) fn receive_now(&self, limit: usize) -> io::Result<Option<Record>> {
-        match self.receive(limit) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            other => other,
-        }
     }
 
     /// Sets or clears `O_NONBLOCK` on this end only.

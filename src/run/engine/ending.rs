@@ -12,6 +12,7 @@ use crate::lifecycle::pid_file::PidFile;
 use crate::net::gate::State;
 use crate::protocol::incumbent::{Deadline, Event};
 use crate::run::drain::Drain;
+use crate::run::handover::Handover;
 use crate::run::input::Input;
 use crate::run::shared::Shared;
 use crate::sys::process;
@@ -56,12 +57,7 @@ impl Engine {
             "draining"
         );
         self.drain_hooks(deadline);
-        let (quiet, queue) = (Arc::clone(&self.quiet), shared.queue.clone());
-        tokio::spawn(async move {
-            while queue.send(Input::Quiet).is_ok() {
-                quiet.notified().await;
-            }
-        });
+        self.watch_quiet();
     }
 
     /// Ends without having served.
@@ -84,12 +80,24 @@ impl Engine {
         for path in self.shared.store.remove_bound_paths() {
             tracing::warn!("{path}");
         }
+        self.shared.store.close();
         tracing::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
             "ending without having served"
         );
         self.drain_hooks(deadline);
+        self.watch_quiet();
+    }
+
+    /// Looks at what is left whenever something has gone.
+    fn watch_quiet(&self) {
+        let (quiet, queue) = (Arc::clone(&self.quiet), self.shared.queue.clone());
+        tokio::spawn(async move {
+            while queue.send(Input::Quiet).is_ok() {
+                quiet.notified().await;
+            }
+        });
     }
 
     /// An `on_active` that still runs has met its limit: what it took after `on_drain` would not be
@@ -112,6 +120,8 @@ impl Engine {
     pub(super) fn hooks_drained(&mut self) {
         if let Some(drain) = &mut self.drain {
             drain.hooks_drained = true;
+            // The last hook had the time until the deadline, and was dropped at it.
+            drain.cut |= drain.deadline <= Instant::now();
         }
         self.hand_over(Event::HooksDrained);
     }
@@ -131,11 +141,18 @@ impl Engine {
             return;
         };
         drain.begin_abort();
+        if drain.is_stop && self.owner {
+            let (now, grace) = (process::uptime(), self.shared.options.kill_grace);
+            for old in &mut self.older {
+                shorten(old, now, grace, &self.shared);
+            }
+        }
         self.shared.set_phase(Phase::Aborting);
         let tasks = self.shared.tasks.names();
         self.shared.aborting.cancel();
         let connections = self.shared.tracker.abort();
-        drain.cut = connections > 0 || !tasks.is_empty() || self.main.is_none();
+        drain.cut |=
+            connections > 0 || !tasks.is_empty() || !drain.hooks_drained || self.main.is_none();
         tracing::warn!(
             phase = %Phase::Aborting,
             generation = self.shared.generation,
@@ -157,6 +174,7 @@ impl Engine {
             connections = self.shared.tracker.open(),
             oldest_ms = self.shared.tracker.oldest().map(|age| age.as_millis()),
             tasks = ?self.shared.tasks.names(),
+            older = self.older.len(),
             left_ms = drain.deadline.saturating_duration_since(Instant::now()).as_millis(),
             "draining"
         );
@@ -196,8 +214,23 @@ impl Engine {
         }
         // A successor takes the end of this process for `Released`.
         let may_exit = drain.is_stop || self.incumbent.may_exit();
+        // Nobody else would kill an old generation that does not end; each has the deadline of
+        // this stop.
+        let last_of_many =
+            drain.is_stop && self.owner && self.older.iter().any(|old| old.pidfd.is_some());
         // One that starts or is being ended must not be left behind.
-        main_ended && (quiet || drain.over) && may_exit && !self.spawning && !self.ending
+        let left_behind = self.spawning || self.ending || last_of_many;
+        main_ended && (quiet && may_exit || drain.over) && !left_behind
+    }
+
+    /// Lets the last words to the successor reach it; one that does not read them sees the end.
+    pub(super) async fn flush(&self) {
+        if let Some(peer) = self.handover.as_ref().and_then(Handover::peer) {
+            let flushed = tokio::time::timeout(LAST_WORDS, peer.flush()).await;
+            if flushed.is_err() {
+                tracing::debug!("the successor does not read");
+            }
+        }
     }
 
     pub(super) fn finish(mut self) -> End {
@@ -226,3 +259,6 @@ pub(super) fn pid_file(shared: &Shared) -> Option<PidFile> {
     let path = shared.options.pid_file.clone()?;
     Some(PidFile::new(path, std::process::id()))
 }
+
+/// How long a successor that does not read may keep an ended generation.
+const LAST_WORDS: Duration = Duration::from_millis(200);

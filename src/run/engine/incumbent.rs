@@ -94,7 +94,17 @@ impl Engine {
     }
 
     pub(super) fn opened(&mut self, key: String) {
-        if self.handover.is_some() && self.drain.is_none() && !self.in_offer.contains(&key) {
+        if self.drain.is_some() {
+            // Nobody accepts from it and nobody else knows of it.
+            for warning in self.shared.store.remove_bound_paths() {
+                tracing::warn!("{warning}");
+            }
+            if self.owner {
+                self.shared.store.close();
+            }
+            return;
+        }
+        if self.handover.is_some() && !self.in_offer.contains(&key) {
             self.late.push(key);
             self.offer_late();
         }

@@ -61,6 +61,10 @@ pub(crate) struct Engine {
     offered: Option<Offered>,
     /// The generations before this one that still drain, the oldest first.
     older: Vec<Old>,
+    /// Whether the predecessor has said that it, and whoever came before it, has let go.
+    released: bool,
+    /// Whether the predecessor has died without saying so, and older generations live.
+    unreleased: bool,
 
     handover: Option<Handover>,
     handovers: u64,
@@ -121,6 +125,8 @@ impl Engine {
             predecessor: None,
             offered: None,
             older: Vec::new(),
+            released: false,
+            unreleased: false,
             handover: None,
             handovers: 0,
             spawning: false,
@@ -198,6 +204,7 @@ impl Engine {
                 break;
             }
         }
+        self.flush().await;
         self.finish()
     }
 
@@ -227,6 +234,7 @@ impl Engine {
             Input::Predecessor(from) => self.heard_from_predecessor(from),
             Input::OlderGone { generation } => {
                 self.older.retain(|old| old.generation != generation);
+                self.older_gone();
             }
             Input::Spawned { handover, result } => self.spawned(handover, result),
             Input::Successor { handover, from } => {

@@ -10,6 +10,7 @@ use crate::lifecycle::forward::{Tail, forward};
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::token::Token;
 use crate::net::gate::State;
+use crate::protocol::incumbent;
 use crate::protocol::successor::{self, NotServing};
 use crate::protocol::{ToIncumbent, ToSuccessor, decode, encode};
 use crate::run::handover::report_forwarding;
@@ -54,11 +55,7 @@ impl Engine {
                 }
             }
         }
-        if matches!(message, ToSuccessor::Released {}) {
-            if let Some(predecessor) = &self.shared.predecessor {
-                predecessor.released.cancel();
-            }
-        }
+        self.released |= matches!(message, ToSuccessor::Released {});
         match message {
             ToSuccessor::HandOver {} => self.ask(None, successor::Event::Received(&message)),
             _ => self.succeed(successor::Event::Received(&message)),
@@ -68,8 +65,9 @@ impl Engine {
     /// What follows from the predecessor's death whatever the machine makes of it.
     pub(super) fn predecessor_gone(&mut self) {
         if let Some(predecessor) = &self.shared.predecessor {
-            predecessor.released.cancel();
             predecessor.exited.cancel();
+            let generation = predecessor.generation;
+            self.older.retain(|old| old.generation != generation);
         }
         // Nobody else forwards what a child of this generation, started early, still writes.
         if let Some(pipe) = self
@@ -113,8 +111,29 @@ impl Engine {
             Action::EndNow => self.end_now(),
             Action::BeginStop => self.begin_drain(true),
             Action::AbortDrain => self.abort("a second stop"),
+            Action::PassOn(incumbent::Event::Released) => self.release(),
             Action::PassOn(event) => self.hand_over(event),
             Action::Refuse(refusal) => self.answer(Error::refused(refusal)),
+        }
+    }
+
+    /// What is exclusive is free, unless the predecessor has died while a generation before it
+    /// still had to let go: only the end of that one tells then.
+    pub(super) fn release(&mut self) {
+        self.unreleased = !self.released && self.older.iter().any(|old| old.pidfd.is_some());
+        if self.unreleased {
+            return;
+        }
+        if let Some(predecessor) = &self.shared.predecessor {
+            predecessor.released.cancel();
+        }
+        self.hand_over(incumbent::Event::Released);
+    }
+
+    /// Looks whether the one that has ended was the last that had to let go.
+    pub(super) fn older_gone(&mut self) {
+        if self.unreleased {
+            self.release();
         }
     }
 
@@ -233,12 +252,13 @@ impl Engine {
 }
 
 pub(super) fn shorten(old: &mut Old, deadline: Duration, grace: Duration, shared: &Shared) {
-    match old.shorten(deadline, grace) {
-        Ok(()) => old.watch(shared.queue.clone()),
-        Err(error) => tracing::debug!(
+    if let Err(error) = old.shorten(deadline, grace) {
+        tracing::debug!(
             generation = old.generation,
             %error,
             "an old generation cannot be asked to end earlier"
-        ),
+        );
     }
+    // One that cannot be asked is killed.
+    old.watch(shared.queue.clone());
 }
