@@ -10,7 +10,7 @@
 //!
 //! # A service
 //!
-//! [`#[handover::main]`](macro@main) takes the place of `#[tokio::main]`. The [`Context`] is the handle on the life of
+//! [`#[handover::main]`][macro] takes the place of `#[tokio::main]`. The [`Context`] is the handle on the life of
 //! this generation: endpoints come from [`bind`](Context::bind), adopted from the predecessor if it has them;
 //! [`ready`](Context::ready) resolves when this generation serves. Nothing is accepted before.
 //!
@@ -255,7 +255,7 @@
 //!
 //! | feature | by default | what |
 //! |---|---|---|
-//! | `macros` | yes | the attribute macro [`#[handover::main]`](macro@main) |
+//! | `macros` | yes | the attribute macro [`#[handover::main]`][macro] |
 //! | `axum` | no | [`handover::axum::serve`]: axum, with HTTP/1.1 and HTTP/2, drained without loss |
 //! | `full` | no | all of the above |
 //! | `test-util` | no | `Builder::start_paused`, for tests; passes on to Tokio's feature of that name |
@@ -264,10 +264,18 @@
 //! [how it works]: https://docs.rs/crate/handover/latest/source/docs/how-it-works.md
 //! [migrating]: https://docs.rs/crate/handover/latest/source/docs/migrating.md
 //! [sd_listen_fds(3)]: https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
-#![cfg_attr(feature = "axum", doc = "[`handover::axum::serve`]: crate::axum::serve")]
+#![cfg_attr(
+    feature = "axum",
+    doc = "[`handover::axum::serve`]: crate::axum::serve"
+)]
 #![cfg_attr(
     not(feature = "axum"),
     doc = "[`handover::axum::serve`]: https://docs.rs/handover/latest/handover/axum/fn.serve.html"
+)]
+#![cfg_attr(feature = "macros", doc = "[macro]: macro@main")]
+#![cfg_attr(
+    not(feature = "macros"),
+    doc = "[macro]: https://docs.rs/handover/latest/handover/attr.main.html"
 )]
 #![doc(test(attr(deny(warnings), allow(dead_code))))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
