@@ -128,7 +128,8 @@ async fn death_at_any_instant() {
                     }
                 });
                 let generation = identity.await.map(|identity| identity.generation);
-                assert_eq!(generation, Some(2), "round {round}");
+                // One that has got no Offer cannot know its number.
+                assert!(matches!(generation, Some(1 | 2)), "round {round}");
             }
         } else {
             let children = process.children().unwrap_or_default();
