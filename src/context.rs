@@ -195,7 +195,9 @@ impl Context {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.shared.tasks.spawn(name, &self.shared.aborting, future)
+        self.shared
+            .tasks
+            .spawn(name, &self.shared.tokens.aborting, future)
     }
 
     /// Spawns a task that is dropped when the drain starts: the loop that nobody remembers to
@@ -205,19 +207,19 @@ impl Context {
         F: Future<Output: Send> + Send + 'static,
     {
         tracing::debug!(task = name, "background task starts");
-        task::background(&self.shared.draining, future)
+        task::background(&self.shared.tokens.draining, future)
     }
 
     /// The start of the drain: finish what is there, take nothing new.
     #[must_use]
     pub fn draining(&self) -> Token {
-        self.shared.draining.clone()
+        self.shared.tokens.draining.clone()
     }
 
     /// The end of the drain: the deadline, or a second stop. What is still there is cut.
     #[must_use]
     pub fn aborting(&self) -> Token {
-        self.shared.aborting.clone()
+        self.shared.tokens.aborting.clone()
     }
 
     /// The number of this generation along the chain of handovers, from 1.

@@ -32,6 +32,25 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 #[derive(Debug, Clone)]
 pub struct Token(CancellationToken);
 
+/// The moments of a drain, in their order.
+#[derive(Debug, Clone)]
+pub(crate) struct Tokens {
+    pub(crate) draining: Token,
+    /// The deadline is near: what is quiet may be closed after a last look.
+    pub(crate) closing: Token,
+    pub(crate) aborting: Token,
+}
+
+impl Tokens {
+    pub(crate) fn new() -> Self {
+        Self {
+            draining: Token::new(),
+            closing: Token::new(),
+            aborting: Token::new(),
+        }
+    }
+}
+
 impl Token {
     pub(crate) fn new() -> Self {
         Self(CancellationToken::new())

@@ -16,7 +16,7 @@ use super::backoff::{Backoff, Concern, concern};
 use super::conn::{Conn, Stream};
 use super::gate::{Gate, State};
 use super::peer::Peer;
-use crate::lifecycle::token::Token;
+use crate::lifecycle::token::{Token, Tokens};
 use crate::lifecycle::tracker::{Resting, Tracker};
 use crate::socket::{Endpoint, Io, Socket};
 use crate::sys::watch::watch;
@@ -54,8 +54,7 @@ pub struct Listener {
     endpoint: Endpoint,
     /// Set once a server waits at the end.
     resting: Option<Resting>,
-    draining: Token,
-    aborting: Token,
+    tokens: Tokens,
     _abandoned: OnDrop,
 }
 
@@ -67,7 +66,7 @@ impl Listener {
         sockets: Vec<Arc<Socket>>,
         gate: Arc<Gate>,
         tracker: Arc<Tracker>,
-        (draining, aborting): (Token, Token),
+        tokens: Tokens,
         abandoned: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let sockets = sockets
@@ -82,8 +81,7 @@ impl Listener {
             backoff: Backoff::default(),
             endpoint,
             resting: None,
-            draining,
-            aborting,
+            tokens,
             _abandoned: OnDrop(Box::new(abandoned)),
         })
     }
@@ -185,13 +183,19 @@ impl Listener {
     /// The start of this generation's drain; see [`Context::draining`](crate::Context::draining).
     #[must_use]
     pub fn draining(&self) -> Token {
-        self.draining.clone()
+        self.tokens.draining.clone()
     }
 
     /// The end of this generation's drain; see [`Context::aborting`](crate::Context::aborting).
     #[must_use]
     pub fn aborting(&self) -> Token {
-        self.aborting.clone()
+        self.tokens.aborting.clone()
+    }
+
+    /// The moment shortly before the deadline of the drain.
+    #[cfg(feature = "axum")]
+    pub(crate) fn closing(&self) -> Token {
+        self.tokens.closing.clone()
     }
 
     fn poll_sockets(&mut self, cx: &mut Context<'_>, state: State) -> Poll<io::Result<Conn>> {

@@ -63,7 +63,7 @@ pub(crate) struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
 pub(crate) enum Cause {
     /// It could not be executed.
-    #[error("could not be executed: {0}")]
+    #[error("{0}")]
     NotSpawned(String),
     /// It said so itself.
     #[error("{0}")]
@@ -75,7 +75,7 @@ pub(crate) enum Cause {
     #[error("broke the protocol: {0}")]
     Garbage(String),
     /// It did not answer in time.
-    #[error("did not answer in time")]
+    #[error("was not ready in time")]
     TimedOut,
     /// It was told to stop, and did.
     #[error("was told to stop")]

@@ -74,9 +74,22 @@ impl Drain {
         self.later(Instant::now() + ABORT_GRACE, Input::AbortOver);
     }
 
+    /// When quiet connections are looked at for the last time: a tenth of the drain before its
+    /// deadline, and at most [`LAST_LOOK`] before it.
+    pub(crate) fn last_look(&self) -> Instant {
+        let length = self.deadline.saturating_duration_since(self.since);
+        self.deadline - LAST_LOOK.min(length / 10)
+    }
+
     fn arm(&mut self) {
-        let timer = self.later(self.deadline, Input::Deadline);
-        if let Some(before) = self.timer.replace(timer) {
+        let (last_look, deadline, queue) = (self.last_look(), self.deadline, self.queue.clone());
+        let task = tokio::spawn(async move {
+            tokio::time::sleep_until(last_look).await;
+            queue.send(Input::LastLook).ok();
+            tokio::time::sleep_until(deadline).await;
+            queue.send(Input::Deadline).ok();
+        });
+        if let Some(before) = self.timer.replace(task.abort_handle()) {
             before.abort();
         }
     }
@@ -93,6 +106,8 @@ impl Drain {
 
 /// A timeout without end, which an [`Instant`] has no room for, is one of thirty years.
 const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+/// The time for what a last look has found to be answered.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// From the abort until main is dropped: time to close, not time to work.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
 

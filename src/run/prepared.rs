@@ -296,9 +296,9 @@ async fn watch_over(
     };
     while !matches!(handlers.next().await, Ok(signals) if signals.iter().any(is_stop)) {}
     shared.set_gates(State::Emptying);
-    shared.draining.cancel();
+    shared.tokens.draining.cancel();
     tokio::time::sleep(shared.options.stop_timeout()).await;
-    shared.aborting.cancel();
+    shared.tokens.aborting.cancel();
     shared.tracker.abort();
     end_main.cancel();
     End {

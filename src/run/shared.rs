@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::lifecycle::component::Components;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::task::Tasks;
-use crate::lifecycle::token::Token;
+use crate::lifecycle::token::Tokens;
 use crate::lifecycle::tracker::Tracker;
 use crate::net::datagram::{Datagrams, UdpSocket, UnixDatagram};
 use crate::net::gate::{Gate, State};
@@ -35,8 +35,7 @@ pub(crate) struct Shared {
     pub(crate) tracker: Arc<Tracker>,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) components: Components,
-    pub(crate) draining: Token,
-    pub(crate) aborting: Token,
+    pub(crate) tokens: Tokens,
     /// Whether somebody has run the `on_ready` hooks; locked while they run.
     pub(crate) ready_called: tokio::sync::Mutex<bool>,
     pub(crate) queue: mpsc::UnboundedSender<Input>,
@@ -74,8 +73,7 @@ impl Shared {
             tracker,
             tasks,
             components: Components::default(),
-            draining: Token::new(),
-            aborting: Token::new(),
+            tokens: Tokens::new(),
             ready_called: tokio::sync::Mutex::new(false),
             queue,
             phase: watch::Sender::new(Phase::Initialising),
@@ -147,7 +145,7 @@ impl Shared {
             claimed.sockets,
             gate,
             Arc::clone(&self.tracker),
-            (self.draining.clone(), self.aborting.clone()),
+            self.tokens.clone(),
             abandoned,
         )
         .map_err(|error| Error::io(format!("could not watch endpoint `{endpoint}`"), error))

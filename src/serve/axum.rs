@@ -8,7 +8,7 @@ use std::{
     convert::Infallible,
     error::Error,
     fmt,
-    future::{Future, IntoFuture, pending, poll_fn},
+    future::{Future, IntoFuture, poll_fn},
     io,
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
@@ -171,6 +171,7 @@ impl<M: MakeService> Serve<M> {
         } = self;
         let server = Arc::new(Server::new(http1, http1_header_timeout));
         let draining = listener.draining();
+        let closing = listener.closing();
         let aborting = listener.aborting();
         // A task of its own, for the connections must be told of the drain though this future be dropped.
         tokio::spawn({
@@ -178,7 +179,11 @@ impl<M: MakeService> Serve<M> {
             let aborting = aborting.clone();
             async move {
                 server
-                    .follow(draining.cancelled(), pending(), aborting.cancelled())
+                    .follow(
+                        draining.cancelled(),
+                        closing.cancelled(),
+                        aborting.cancelled(),
+                    )
                     .await;
             }
         });

@@ -1,6 +1,6 @@
 //! This process among others: its group, its terminal, its clock.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{Pid, getpgid, getpgrp, setpgid};
+use nix::unistd::{Pid, getpgid, getpgrp, setpgid, tcgetpgrp};
 
 /// The group that this process belongs to.
 pub(crate) fn group() -> i32 {
@@ -52,12 +52,20 @@ pub(crate) fn signal_group(group: u32, signal: Signal) -> io::Result<()> {
 ///
 /// `/dev/tty` answers `ENXIO` without one and `EIO` after a hang-up (`tty(4)`).
 pub(crate) fn has_terminal() -> bool {
+    terminal().is_ok()
+}
+
+/// Whether this process is in the foreground of its terminal (`tcgetpgrp(3)`).
+pub(crate) fn is_in_foreground() -> bool {
+    terminal().is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
+}
+
+fn terminal() -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK)
         .open("/dev/tty")
-        .is_ok()
 }
 
 /// The time since boot, which all generations share (`CLOCK_MONOTONIC`).

@@ -82,7 +82,7 @@ async fn a_program_that_is_not_ours() {
         Failure {
             wrong: File("#!/bin/sh\necho thinking >&2; exec sleep 1000\n", 0o755),
             stage: "start",
-            reason: &["did not answer in time", "thinking"],
+            reason: &["was not ready in time", "thinking"],
         },
         Failure {
             wrong: File(
@@ -90,7 +90,7 @@ async fn a_program_that_is_not_ours() {
                 0o755,
             ),
             stage: "start",
-            reason: &["did not answer in time", "SIGKILL"],
+            reason: &["was not ready in time", "SIGKILL"],
         },
     ])
     .await;
@@ -138,12 +138,12 @@ async fn main_fails() {
         Failure {
             wrong: Fault("start:hang"),
             stage: "init",
-            reason: &["did not answer in time"],
+            reason: &["was not ready in time"],
         },
         Failure {
             wrong: Fault("start:block"),
             stage: "init",
-            reason: &["did not answer in time"],
+            reason: &["was not ready in time"],
         },
     ])
     .await;
@@ -186,12 +186,12 @@ async fn on_init_fails() {
         Failure {
             wrong: Fault("init:hang"),
             stage: "init",
-            reason: &["did not answer in time"],
+            reason: &["was not ready in time"],
         },
         Failure {
             wrong: Fault("init:block"),
             stage: "init",
-            reason: &["did not answer in time"],
+            reason: &["was not ready in time"],
         },
     ])
     .await;
@@ -234,12 +234,12 @@ async fn on_ready_fails() {
         Failure {
             wrong: Fault("ready:hang"),
             stage: "init",
-            reason: &["did not answer in time"],
+            reason: &["was not ready in time"],
         },
         Failure {
             wrong: Fault("ready:block"),
             stage: "init",
-            reason: &["did not answer in time"],
+            reason: &["was not ready in time"],
         },
     ])
     .await;
@@ -344,7 +344,7 @@ async fn silence_after_the_commit() {
         .await
         .text;
     assert!(
-        report.contains("stage=commit") && report.contains("did not answer in time"),
+        report.contains("stage=commit") && report.contains("was not ready in time"),
         "{report}"
     );
     served_on(&running, &load, incumbent).await;

@@ -43,7 +43,7 @@ impl Engine {
             // The successor has its own. A copy kept here would go on listening when that one stops.
             shared.store.close();
         }
-        shared.draining.cancel();
+        shared.tokens.draining.cancel();
         tracing::info!(
             phase = %Phase::Draining,
             generation = shared.generation,
@@ -73,7 +73,7 @@ impl Engine {
         }
         self.drain = Some(drain);
         self.shared.set_gates(State::Ended);
-        self.shared.draining.cancel();
+        self.shared.tokens.draining.cancel();
         for path in self.shared.store.remove_bound_paths() {
             tracing::warn!("{path}");
         }
@@ -140,7 +140,7 @@ impl Engine {
         drain.begin_abort();
         self.shared.set_phase(Phase::Aborting);
         let tasks = self.shared.tasks.names();
-        self.shared.aborting.cancel();
+        self.shared.tokens.aborting.cancel();
         let connections = self.shared.tracker.abort();
         drain.cut |=
             connections > 0 || !tasks.is_empty() || !drain.hooks_drained || self.main.is_none();

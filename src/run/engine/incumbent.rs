@@ -218,6 +218,14 @@ impl Engine {
             pid = std::process::id(),
             "handover begins"
         );
+        if self.handovers == 1 && std::process::id() == 1 {
+            tracing::warn!("this process is PID 1: the container ends when it has drained");
+        } else if self.handovers == 1 && process::is_in_foreground() {
+            tracing::warn!(
+                "this process is in the foreground of a terminal, which will take the prompt back \
+                 when it has drained: the successor goes on in the background"
+            );
+        }
         let program = self.shared.options.program.resolve(&self.origin.start);
         let connection = Connection::new().and_then(|connection| {
             let unsent = connection.fill(self.offer(&connection)?);
@@ -321,7 +329,7 @@ impl Engine {
             tracing::info!(
                 generation = shared.generation,
                 pid = std::process::id(),
-                "active: the predecessor has let go"
+                "active"
             );
         }));
     }

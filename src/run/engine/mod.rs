@@ -264,6 +264,12 @@ impl Engine {
             }
             Input::HooksDrained => self.hooks_drained(),
             Input::Quiet => {}
+            Input::LastLook => {
+                let due = |drain: &Drain| drain.last_look() <= Instant::now();
+                if self.drain.as_ref().is_some_and(due) {
+                    self.shared.tokens.closing.cancel();
+                }
+            }
             Input::Deadline => {
                 if self
                     .drain
@@ -349,13 +355,15 @@ impl Engine {
         if self.shared.phase() < Phase::Serving {
             let failed = self.init_failure(format!("{how} before this generation was ready"));
             self.succeed(protocol::successor::Event::Failed(failed));
-        } else if !success && !self.successor.is_settled() {
+            return;
+        }
+        if !success {
+            tracing::error!(generation = self.shared.generation, "{how} while it serves");
+        }
+        if !success && !self.successor.is_settled() {
             let failed = Failed::new(Stage::Probation, None, &how);
             self.succeed(protocol::successor::Event::Failed(failed));
         } else {
-            if !success {
-                tracing::error!(generation = self.shared.generation, "{how} while it serves");
-            }
             self.stop("the end of main");
         }
     }
