@@ -59,7 +59,6 @@ impl Inheritance {
         loop {
             let record = match this.channel.receive(MAX_RECORD) {
                 Ok(record) => record,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => None,
                 Err(error) => {
                     this.step(Event::Failed(Failed::new(Stage::Adopt, None, &error)))?;
                     continue;

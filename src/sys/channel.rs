@@ -64,6 +64,9 @@ impl Channel {
     }
 
     /// Receives one record of at most `limit` bytes; `None` is the end of the stream.
+    ///
+    /// A peer that ended before it had read everything is announced by an error, ahead of its last
+    /// words; they follow, and then the end.
     pub(crate) fn receive(&self, limit: usize) -> io::Result<Option<Record>> {
         let mut bytes = vec![0; limit];
         let mut space = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
@@ -76,7 +79,8 @@ impl Channel {
                 MsgFlags::MSG_CMSG_CLOEXEC,
             ) {
                 Ok(message) => break message,
-                Err(Errno::EINTR) => {}
+                // The kernel says so once (`ECONNRESET` in `unix(7)`, `sock_error` in its source).
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Err(errno) => return Err(errno.into()),
             }
         };
@@ -149,4 +153,23 @@ impl AsRawFd for Channel {
 /// Whether a failed [`Channel::send`] only asks to wait until the peer has read.
 pub(crate) fn is_back_pressure(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_peer_that_has_not_read_all_arrive() {
+        let (ours, theirs) = Channel::pair().expect("a pair");
+        ours.send(b"unread", &[]).expect("room");
+        theirs.send(b"last", &[]).expect("room");
+        theirs.send(b"words", &[]).expect("room");
+        drop(theirs);
+        for expected in [&b"last"[..], b"words"] {
+            let record = ours.receive(64).expect("no error").expect("a record");
+            assert_eq!(record.bytes, expected);
+        }
+        assert!(ours.receive(64).expect("no error").is_none());
+    }
 }

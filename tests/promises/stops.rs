@@ -1,8 +1,12 @@
 //! A stop always wins: whenever it comes and from wherever, the service ends, with what it had
 //! begun answered, and nothing of it is left.
 
+use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpStream;
+
 use handover_tests::load::{Cause, Kind};
-use handover_tests::{Exit, Load, Process, Signal};
+use handover_tests::{Exit, Load, Process, Signal, Target, eventually};
 use tokio::time::Instant;
 
 use crate::client::Client;
@@ -76,9 +80,15 @@ async fn a_stop_of_the_incumbent_after_the_commit_ends_both() {
     let incumbent = running.identity().await;
     fixture.set_faults("waiting:stop");
     signal(incumbent, Signal::HUP);
-    running.service.output().find("waiting: pid=").await;
+    let line = running.service.output().find("waiting: pid=").await;
+    let successor = process(&line.text);
+    eventually("the stop of the successor", || {
+        (successor.status().ok()?.state == 'T').then_some(())
+    })
+    .await;
     signal(incumbent, Signal::CONT);
-    running.service.output().find("message=Commit").await;
+    let output = running.service.output();
+    output.find("to the successor Commit").await;
     signal(incumbent, Signal::TERM);
     ended(&running, Exit::Code(0), "commit").await;
 }
@@ -89,12 +99,18 @@ async fn a_stop_of_the_incumbent_waits_for_a_successor_that_is_being_ended() {
     let fixture = Fixture::new().env("FIXTURE_READY_TIMEOUT", "200");
     let running = fixture.start().await;
     let incumbent = running.identity().await;
-    fixture.deploy_file(
-        "#!/bin/sh\ntrap 'echo not yet >&2' TERM\nsleep 1000 &\nwhile :; do wait; done\n",
-        0o755,
-    );
+    // It knows nothing of the signals that it starts with blocked.
+    fixture.deploy_file("#!/bin/sh\nexec sleep 1000\n", 0o755);
     signal(incumbent, Signal::HUP);
-    running.service.output().find("not yet").await;
+    let first = running.service.first();
+    eventually("the end that the successor is asked for", || {
+        let child = *first.children().ok()?.first()?;
+        let status = fs::read_to_string(format!("/proc/{child}/status")).ok()?;
+        let pending = status.split("ShdPnd:").nth(1)?.split_whitespace().next()?;
+        let pending = u64::from_str_radix(pending, 16).ok()?;
+        (pending & 1 << (Signal::TERM.as_raw() - 1) != 0).then_some(())
+    })
+    .await;
     signal(incumbent, Signal::TERM);
     ended(&running, Exit::Code(0), "being ended").await;
 }
@@ -131,10 +147,8 @@ async fn a_stop_of_the_successor_right_after_the_commit_stops_the_service() {
         let (mut client, incumbent) = Client::of_generation(&running.target, 1).await;
         fixture.set_faults(fault);
         signal(incumbent, Signal::HUP);
-        let serves = running.service.output().find("generation=2 serves").await;
-        let pid = serves.text.split([' ', '=']).nth(1).map(str::parse);
-        let pid = pid.expect("a pid").expect("a number");
-        let successor = Process::open(pid).expect("it serves");
+        let line = running.service.output().find("generation=2 serves").await;
+        let successor = process(&line.text);
         successor.signal(Signal::TERM).expect("it serves");
         client.send("/").await;
         assert_eq!(client.answer().await, incumbent, "what it was asked");
@@ -159,6 +173,8 @@ async fn an_old_generation_that_is_told_to_stop_ends_earlier() {
             }
             let (mut left, incumbent) = clients.pop().expect("one more than stops");
             let successor = running.hand_over(incumbent).await;
+            let drains = "draining phase=draining generation=1";
+            running.service.output().find(drains).await;
             let since = Instant::now();
             for (client, _) in &mut clients {
                 let from = running.service.output().len();
@@ -206,7 +222,7 @@ async fn a_stop_answers_what_was_queued() {
         ("multi_thread", &[Signal::TERM][..]),
         ("current_thread", &[Signal::INT]),
         ("multi_thread", &[Signal::TERM, Signal::HUP]),
-        ("current_thread", &[Signal::TERM, Signal::INT, Signal::USR2]),
+        ("current_thread", &[Signal::INT, Signal::USR2]),
     ] {
         let fixture = Fixture::new().env("FIXTURE_FLAVOR", flavor);
         let running = fixture.start().await;
@@ -260,6 +276,26 @@ async fn the_program_stops_itself_or_main_ends() {
             drop(waiting);
         }
     }
+}
+
+/// Whom it will not serve it does not leave waiting for the end of its drain.
+#[tokio::test]
+async fn a_service_that_stops_refuses_new_connections_at_once() {
+    let fixture = Fixture::new();
+    let running = fixture.start().await;
+    let (mut client, incumbent) = Client::of_generation(&running.target, 1).await;
+    signal(incumbent, Signal::TERM);
+    let Target::Tcp(address) = running.target else {
+        panic!("it listens on TCP");
+    };
+    let refused = || {
+        let error = TcpStream::connect(address).err()?;
+        Some(assert_eq!(error.kind(), ErrorKind::ConnectionRefused))
+    };
+    eventually("a refusal", refused).await;
+    assert_eq!(client.ask("/").await, incumbent);
+    drop(client);
+    ended(&running, Exit::Code(0), "refusing").await;
 }
 
 /// An old generation whose main fails has failed; the service has not.
@@ -337,8 +373,8 @@ async fn a_trigger_before_ready_is_refused_and_a_stop_is_not() {
     }
 }
 
-/// A load that goes on meets a service that answers or one that refuses, never one that hangs up
-/// in the middle.
+/// A load that goes on meets a service that answers or one that refuses; whom it has answered once,
+/// it does not leave in the middle.
 #[tokio::test]
 async fn a_stop_under_load_breaks_off_nothing() {
     for flavor in ["multi_thread", "current_thread"] {
@@ -355,7 +391,7 @@ async fn a_stop_under_load_breaks_off_nothing() {
         let broken: Vec<_> = report
             .failures
             .iter()
-            .filter(|failure| failure.cause != Cause::Refused)
+            .filter(|failure| failure.last.is_some() && failure.cause != Cause::Refused)
             .collect();
         assert!(broken.is_empty(), "{flavor}: {report}");
     }
@@ -392,4 +428,14 @@ async fn ended(running: &Running, expected: Exit, what: &str) {
     let exit = running.service.first().exited().await;
     assert_eq!(exit, expected, "{what}");
     running.service.ended().await;
+}
+
+/// The process that a line names.
+fn process(line: &str) -> Process {
+    let pid = line
+        .split("pid=")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let pid = pid.expect("a pid").parse().expect("a number");
+    Process::open(pid).expect("it runs")
 }

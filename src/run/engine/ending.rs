@@ -35,12 +35,9 @@ impl Engine {
         if is_stop {
             if self.owner {
                 self.give_up_endpoints();
+                self.shorten_older(timeout);
             }
             shared.set_gates(State::Emptying);
-            let at = process::uptime().saturating_add(timeout);
-            for old in &mut self.older {
-                shorten(old, at, shared.options.kill_grace, &shared);
-            }
         } else {
             shared.set_gates(State::Ended);
             // The successor has its own. A copy kept here would go on listening when that one stops.
@@ -119,9 +116,9 @@ impl Engine {
 
     pub(super) fn hooks_drained(&mut self) {
         if let Some(drain) = &mut self.drain {
-            drain.hooks_drained = true;
             // The last hook had the time until the deadline, and was dropped at it.
-            drain.cut |= drain.deadline <= Instant::now();
+            drain.cut |= !drain.hooks_drained && drain.deadline <= Instant::now();
+            drain.hooks_drained = true;
         }
         self.hand_over(Event::HooksDrained);
     }
@@ -141,12 +138,6 @@ impl Engine {
             return;
         };
         drain.begin_abort();
-        if drain.is_stop && self.owner {
-            let (now, grace) = (process::uptime(), self.shared.options.kill_grace);
-            for old in &mut self.older {
-                shorten(old, now, grace, &self.shared);
-            }
-        }
         self.shared.set_phase(Phase::Aborting);
         let tasks = self.shared.tasks.names();
         self.shared.aborting.cancel();
@@ -161,6 +152,25 @@ impl Engine {
             ?tasks,
             "{why}: what is left is cut"
         );
+        if self.stops_the_service() {
+            self.shorten_older(Duration::ZERO);
+        }
+    }
+
+    /// What still drains has no longer than this generation. Not before the predecessor has said
+    /// that it drains: until then it may serve on.
+    pub(super) fn shorten_older(&mut self, left: Duration) {
+        let shared = Arc::clone(&self.shared);
+        let at = process::uptime().saturating_add(left);
+        for old in &mut self.older {
+            shorten(old, at, shared.options.kill_grace, &shared);
+        }
+    }
+
+    /// Whether nobody serves after this generation, which has served.
+    fn stops_the_service(&self) -> bool {
+        let is_stop = self.drain.as_ref().is_some_and(|drain| drain.is_stop);
+        is_stop && self.owner && self.shared.phase() >= Phase::Draining
     }
 
     pub(super) fn report_drain(&self) {
@@ -214,12 +224,11 @@ impl Engine {
         }
         // A successor takes the end of this process for `Released`.
         let may_exit = drain.is_stop || self.incumbent.may_exit();
-        // Nobody else would kill an old generation that does not end; each has the deadline of
-        // this stop.
-        let last_of_many =
-            drain.is_stop && self.owner && self.older.iter().any(|old| old.pidfd.is_some());
-        // One that starts or is being ended must not be left behind.
-        let left_behind = self.spawning || self.ending || last_of_many;
+        // One that starts or is being ended must not be left behind, nor an old generation that
+        // blocks: nobody else could kill it, and each has the deadline of this stop.
+        let left_behind = self.spawning
+            || self.ending
+            || self.stops_the_service() && self.older.iter().any(|old| old.pidfd.is_some());
         main_ended && (quiet && may_exit || drain.over) && !left_behind
     }
 

@@ -4,6 +4,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Engine;
 use crate::error::Error;
 use crate::lifecycle::forward::{Tail, forward};
@@ -16,6 +18,7 @@ use crate::protocol::{ToIncumbent, ToSuccessor, decode, encode};
 use crate::run::handover::report_forwarding;
 use crate::run::input::{FromPeer, Input};
 use crate::run::old::Old;
+use crate::run::peer::Letter;
 use crate::run::shared::Shared;
 use crate::run::start::{Refused, adopt};
 use crate::sys::{process, stdio};
@@ -140,7 +143,7 @@ impl Engine {
     pub(super) fn tell_predecessor(&self, message: &ToIncumbent) {
         tracing::debug!(?message, "to the predecessor");
         match (encode(message), &self.predecessor) {
-            (Ok(record), Some(peer)) => peer.send(record, Vec::new()),
+            (Ok(record), Some(peer)) => peer.send(Letter::plain(record)),
             (Err(error), _) => tracing::error!(%error, "a message to the predecessor is too long"),
             (_, None) => {}
         }
@@ -163,8 +166,10 @@ impl Engine {
 
     pub(super) fn become_owner(&mut self) {
         self.owner = true;
-        if self.drain.as_ref().is_some_and(|drain| drain.is_stop) {
+        let stops = self.drain.as_ref().filter(|drain| drain.is_stop);
+        if let Some(deadline) = stops.map(|drain| drain.deadline) {
             self.give_up_endpoints();
+            self.shorten_older(deadline.saturating_duration_since(Instant::now()));
         }
     }
 
