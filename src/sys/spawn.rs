@@ -106,9 +106,9 @@ impl Process {
 
     /// Whether the process has ended; it is not reaped, so that its number stays its own.
     pub(crate) fn has_ended(&self) -> io::Result<bool> {
-        let id = Id::Pid(Pid::from_raw(self.child.id().cast_signed()));
+        let pid = i32::try_from(self.child.id()).map_err(io::Error::other)?;
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        Ok(waitid(id, flags)? != WaitStatus::StillAlive)
+        Ok(waitid(Id::Pid(Pid::from_raw(pid)), flags)? != WaitStatus::StillAlive)
     }
 
     /// Reaps the process if it has ended.
