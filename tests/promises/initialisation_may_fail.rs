@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use handover_tests::load::{Request, ask};
-use handover_tests::{Identity, Load, Process, Signal, Source, eventually};
+use handover_tests::{Identity, Load, Process, Signal, eventually};
 
 use crate::support::{Fixture, Running, signal};
 
@@ -156,12 +156,12 @@ async fn on_init_fails() {
         Failure {
             wrong: Fault("init:fail"),
             stage: "init",
-            reason: &["`fault`", "this fault was asked for"],
+            reason: &["component=\"fault\"", "this fault was asked for"],
         },
         Failure {
             wrong: Fault("init:panic"),
             stage: "init",
-            reason: &["`fault`", "this panic was asked for"],
+            reason: &["component=\"fault\"", "this panic was asked for"],
         },
         Failure {
             wrong: Fault("init:abort"),
@@ -204,12 +204,12 @@ async fn on_ready_fails() {
         Failure {
             wrong: Fault("ready:fail"),
             stage: "ready",
-            reason: &["`fault`", "this fault was asked for"],
+            reason: &["component=\"fault\"", "this fault was asked for"],
         },
         Failure {
             wrong: Fault("ready:panic"),
             stage: "ready",
-            reason: &["`fault`", "this panic was asked for"],
+            reason: &["component=\"fault\"", "this panic was asked for"],
         },
         Failure {
             wrong: Fault("ready:abort"),
@@ -427,24 +427,12 @@ async fn fails_in_all_these_ways(failures: &[Failure]) {
     load.stop().await.assert_nothing_lost();
 }
 
-/// Asks for a handover, and returns what an operator reads of its failure: what the successor has
-/// written to its standard error, and after it the incumbent's report.
+/// Asks for a handover, and returns what is reported of its failure.
 async fn failed_handover(running: &Running, incumbent: Identity) -> String {
     let output = running.service.output();
     let from = output.len();
     signal(incumbent, Signal::HUP);
-    output
-        .wait_for("the report of a failed handover", |lines| {
-            let errors = lines[from..]
-                .iter()
-                .filter(|line| line.source == Source::Stderr);
-            let texts: Vec<&str> = errors.map(|line| line.text.as_str()).collect();
-            let report = texts
-                .iter()
-                .position(|text| text.contains("handover failed"))?;
-            Some(texts[..=report].join("\n"))
-        })
-        .await
+    output.find_from(from, "handover failed").await.text
 }
 
 /// Waits until the successor has said that it is ready, and its predecessor is stopped.
