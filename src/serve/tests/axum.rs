@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{Client, must, settle};
 use crate::{
-    lifecycle::{token::Token, tracker::Tracker},
+    lifecycle::{token::Tokens, tracker::Tracker},
     net::{
         gate::{Gate, State},
         listener::Listener,
@@ -39,8 +39,7 @@ use crate::{
 struct Generation {
     gate: Arc<Gate>,
     tracker: Arc<Tracker>,
-    draining: Token,
-    aborting: Token,
+    tokens: Tokens,
 }
 
 impl Generation {
@@ -48,8 +47,7 @@ impl Generation {
         let generation = Self {
             gate: Arc::new(Gate::new(State::Open)),
             tracker: Arc::new(Tracker::new(Arc::new(Notify::new()))),
-            draining: Token::new(),
-            aborting: Token::new(),
+            tokens: Tokens::new(),
         };
         let sockets = Store::new().open(endpoint, Kind::STREAMS).await.unwrap();
         let listener = Listener::new(
@@ -57,7 +55,7 @@ impl Generation {
             sockets.sockets,
             Arc::clone(&generation.gate),
             Arc::clone(&generation.tracker),
-            (generation.draining.clone(), generation.aborting.clone()),
+            generation.tokens.clone(),
             || {},
         );
         (generation, listener.unwrap())
@@ -71,11 +69,11 @@ impl Generation {
 
     fn drain(&self) {
         self.gate.set(State::Ended);
-        self.draining.cancel();
+        self.tokens.draining.cancel();
     }
 
     fn abort(&self) {
-        self.aborting.cancel();
+        self.tokens.aborting.cancel();
         self.tracker.abort();
     }
 }
