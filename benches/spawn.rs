@@ -30,16 +30,23 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         "posix_spawn: another thread stands still",
         100,
     )?;
+    let handover = measure(
+        "handover",
+        "handover: until a bad successor is known to be one",
+        100,
+    )?;
     let fork = measure("fork", "fork: the call", 30)?;
     let fork_stall = measure("fork watched", "fork: another thread stands still", 30)?;
 
     let mut report = Report::new();
-    for comparison in [&spawn, &spawn_stall, &fork, &fork_stall] {
+    for comparison in [&spawn, &spawn_stall, &handover, &fork, &fork_stall] {
         report.measured(comparison);
     }
     let [smallest, middle, largest] = names;
     report.claim(spawn.claim(middle, smallest, Some(Bound::AtMost(1.5))));
     report.claim(spawn.claim(largest, smallest, Some(Bound::AtMost(1.5))));
+    report.claim(handover.claim(middle, smallest, Some(Bound::AtMost(1.5))));
+    report.claim(handover.claim(largest, smallest, Some(Bound::AtMost(1.5))));
     report.claim(fork.claim(largest, smallest, None));
     Ok(report.finish())
 }

@@ -2,47 +2,50 @@
 //!
 //! For each line on its standard input it starts `true` once, in the way that the line names, and answers with a
 //! number of nanoseconds: with `spawn` and `fork` for how long the call took, with `spawn watched` and
-//! `fork watched` the longest time for which another thread stood still meanwhile.
+//! `fork watched` the longest time for which another thread stood still meanwhile. With `handover` it tries to hand
+//! over to that program, and answers how long it took until it knew that it could not.
 
 use std::{
-    io::{self, BufRead},
+    error::Error,
+    io,
     os::unix::process::CommandExt,
-    process::{Command, Stdio},
+    process::{Command, ExitCode, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-fn main() -> io::Result<()> {
-    let mebibytes: usize = std::env::args()
-        .nth(1)
-        .unwrap_or_default()
-        .parse()
-        .map_err(io::Error::other)?;
+use handover::{Builder, Context, Flavor};
+
+fn main() -> ExitCode {
+    Builder::new()
+        .flavor(Flavor::CurrentThread)
+        .program("/bin/true")
+        .run(answer)
+}
+
+async fn answer(cx: Context) -> Result<(), Box<dyn Error>> {
+    let mebibytes: usize = std::env::args().nth(1).unwrap_or_default().parse()?;
     // Not zero, or the kernel would share one page for all of it.
     let ballast = vec![1_u8; mebibytes << 20];
+    cx.ready().await?;
     println!("ready");
 
-    for line in io::stdin().lock().lines() {
+    for line in io::stdin().lines() {
         let line = line?;
-        let (way, is_watched) = line
-            .strip_suffix(" watched")
-            .map_or((&line[..], false), |way| (way, true));
-        let mut command = Command::new("/bin/true");
-        match way {
-            "spawn" => spawn(&mut command),
-            "fork" => fork(&mut command),
-            _ => {
-                return Err(io::Error::other(format!(
-                    "no way to start a process: {way}"
-                )));
+        let took = match line.as_str() {
+            "handover" => {
+                let start = Instant::now();
+                if cx.handover().await.is_ok() {
+                    return Err("`true` cannot have become the successor".into());
+                }
+                start.elapsed()
             }
-        };
-        command.stdin(Stdio::null());
-        let took = if is_watched {
-            stall(&mut command)?
-        } else {
-            call(&mut command)?
+            "spawn" => call(spawn(&mut program()))?,
+            "spawn watched" => stall(spawn(&mut program()))?,
+            "fork" => call(fork(&mut program()))?,
+            "fork watched" => stall(fork(&mut program()))?,
+            _ => return Err(format!("no way to start a process: {line}").into()),
         };
         println!("took {}", took.as_nanos());
     }
@@ -50,7 +53,14 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// As the library does it: nothing that keeps the standard library from `posix_spawn`, so `CLONE_VM` and `CLONE_VFORK`.
+fn program() -> Command {
+    let mut command = Command::new("/bin/true");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Nothing that keeps the standard library from `posix_spawn`, so `CLONE_VM` and
+/// `CLONE_VFORK`, as in the library.
 fn spawn(command: &mut Command) -> &mut Command {
     command
 }
