@@ -24,9 +24,13 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         None => demo(),
         Some(SERVE) => service::serve(),
-        Some(_) => {
+        Some("-h" | "--help") => {
             println!("{HELP}");
-            ExitCode::FAILURE
+            ExitCode::SUCCESS
+        }
+        Some(_) => {
+            eprintln!("{HELP}");
+            ExitCode::from(2)
         }
     }
 }

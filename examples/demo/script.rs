@@ -2,16 +2,15 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use handover_tests::load::{Kind, Report};
+use handover_tests::load::Kind;
 use handover_tests::{Load, Process, Program, Service, Signal, Target};
 use tempfile::TempDir;
 use tokio::time::{self, Instant};
 
-use crate::service::{READY_TIMEOUT, TROUBLE};
-use crate::view::{Rejected, Summary, View, milliseconds};
+use crate::service::TROUBLE;
+use crate::view::{Rejected, Summary, View};
 
 /// A service under load, and what was seen of it.
 pub(crate) struct Script {
@@ -21,7 +20,7 @@ pub(crate) struct Script {
     directory: TempDir,
     generation: u32,
     switches: Vec<Duration>,
-    rejected: Vec<Rejected>,
+    rejected: usize,
 }
 
 type Step<T = ()> = Result<T, String>;
@@ -34,6 +33,7 @@ impl Script {
         let program = env::current_exe().map_err(|error| format!("no path to itself: {error}"))?;
         let service = Program::new(program)
             .arg(crate::SERVE)
+            .env("RUST_BACKTRACE", "0")
             .env(TROUBLE, directory.path().join("trouble"))
             .start()
             .map_err(|error| format!("the service could not be started: {error}"))?;
@@ -53,39 +53,55 @@ impl Script {
             directory,
             generation: 1,
             switches: Vec::new(),
-            rejected: Vec::new(),
+            rejected: 0,
         };
         script.expect_generation(1).await?;
-        view.started(
-            &target.to_string(),
-            script.service.first().pid(),
-            &clients(),
-        );
+        view.started(&target.to_string(), script.service.first().pid(), &CLIENTS);
         Ok(script)
     }
 
     /// Plays all of it.
     pub(crate) async fn play(mut self, view: &mut View) -> Step {
+        if let Err(problem) = self.hand_over_and_reject(view).await {
+            let output = self.service.output().lines();
+            let last = output.iter().rev().take(LINES_SHOWN).rev();
+            let last: Vec<String> = last.map(|line| format!("\n    {}", line.text)).collect();
+            return Err(format!(
+                "{problem}\n\n  the service has said:{}",
+                last.concat()
+            ));
+        }
+        self.finish(view).await
+    }
+
+    async fn hand_over_and_reject(&mut self, view: &mut View) -> Step {
         for _ in 0..HANDOVERS {
             self.pause(view).await?;
             self.hand_over(view).await?;
         }
         self.pause(view).await?;
-        self.reject(view, "crash", "a successor that panics in on_init")
-            .await?;
+        self.reject(
+            view,
+            "crash",
+            "a successor that panics in on_init is turned away",
+        )
+        .await?;
         self.pause(view).await?;
-        self.reject(view, "hang", "a successor that hangs in on_init")
-            .await?;
+        self.reject(
+            view,
+            "hang",
+            "a successor that hangs in on_init is given up",
+        )
+        .await?;
         self.pause(view).await?;
         self.hand_over(view).await?;
-        self.pause(view).await?;
-        self.finish(view).await
+        self.pause(view).await
     }
 
     fn load(target: &Target) -> Load {
         CLIENTS
             .iter()
-            .fold(Load::on(target.clone()), |plan, (kind, count)| {
+            .fold(Load::on(target.clone()), |plan, (count, kind, _)| {
                 plan.clients(*kind, *count)
             })
             .pause(Kind::Idle, Duration::from_secs(1)..=Duration::from_secs(2))
@@ -111,7 +127,7 @@ impl Script {
     }
 
     /// Asks for a handover to a successor in trouble, and waits until it has been given up.
-    async fn reject(&mut self, view: &mut View, trouble: &str, what: &'static str) -> Step {
+    async fn reject(&mut self, view: &mut View, trouble: &str, what: &str) -> Step {
         let file = self.directory.path().join("trouble");
         fs::write(&file, trouble).map_err(|error| format!("could not write {file:?}: {error}"))?;
         let from = self.service.output().len();
@@ -129,21 +145,29 @@ impl Script {
         view.during(&self.load, self.expect_progress()).await?;
         let report = self.load.report();
         if report.newest().map(|newest| newest.generation) != Some(self.generation) {
-            return Err(format!("{what} has answered a request"));
+            return Err(format!("with `{trouble}`, another generation has answered"));
         }
-        let took = line.at.saturating_duration_since(trigger);
-        let rejected = Rejected {
+        view.rejected(&Rejected {
+            name: trouble,
             what,
-            reason: line.text,
-            took,
-        };
-        view.rejected(&rejected, self.generation);
-        self.rejected.push(rejected);
+            reason: reason(&line.text),
+            generation: self.generation,
+            took: line.at.saturating_duration_since(trigger),
+        });
+        self.rejected += 1;
         Ok(())
     }
 
+    /// Ends the clients, then the service, and tells what was seen.
     async fn finish(self, view: &mut View) -> Step {
         let report = self.load.stop().await;
+        // With their last clients the earlier generations have nothing to wait for.
+        let serves = report.newest().map(|newest| newest.pid);
+        for process in self.service.processes() {
+            if Some(process.pid()) != serves {
+                within("the earlier generations end", process.exited()).await?;
+            }
+        }
         let exits = within("the service stops", self.service.stop()).await?;
         if let Some(exit) = exits.iter().find(|exit| !exit.is_success()) {
             return Err(format!("the service was stopped, and ended with {exit:?}"));
@@ -152,7 +176,7 @@ impl Script {
         view.summary(&Summary {
             report: &report,
             switches: &self.switches,
-            rejected: &self.rejected,
+            rejected: self.rejected,
         });
         match report.failed() {
             0 => Ok(()),
@@ -204,20 +228,31 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> Step<T> {
     result.map_err(|_| format!("in vain for {PATIENCE:?}: {what}"))
 }
 
-fn clients() -> String {
-    let clients = CLIENTS
-        .iter()
-        .map(|(kind, count)| format!("{count} {kind}"));
-    clients.collect::<Vec<_>>().join(", ")
+/// The message of a log line, without what comes before and after it.
+fn reason(line: &str) -> &str {
+    let message = line
+        .split_once("serves on: ")
+        .map_or(line, |(_, message)| message);
+    message
+        .split_once(" generation=")
+        .map_or(message, |(message, _)| message)
 }
 
+const LINES_SHOWN: usize = 10;
 const HANDOVERS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(800);
 /// Far more than any step takes.
 const PATIENCE: Duration = Duration::from_secs(20);
-const CLIENTS: [(Kind, usize); 4] = [
-    (Kind::New, 4),
-    (Kind::KeepAlive, 4),
-    (Kind::Idle, 24),
-    (Kind::Silent, 16),
+const CLIENTS: [Clients; 4] = [
+    (4, Kind::New, "connect anew for every request"),
+    (4, Kind::KeepAlive, "ask again as soon as they are answered"),
+    (24, Kind::Idle, "use their connection every 1 to 2 s"),
+    (
+        16,
+        Kind::Silent,
+        "connect, say nothing for up to 1 s, then ask",
+    ),
 ];
+
+/// How many clients of a kind, and what they do.
+pub(crate) type Clients = (usize, Kind, &'static str);

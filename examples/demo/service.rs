@@ -9,14 +9,10 @@ use std::path::PathBuf;
 use handover::{BoxError, Context, Lifecycle};
 
 #[path = "../axum.rs"]
-#[expect(dead_code, reason = "of that example, its `main` is not used here")]
 mod axum_example;
 
 /// The variable that names a file with the trouble that a successor is to have.
 pub(crate) const TROUBLE: &str = "DEMO_TROUBLE";
-
-/// How long a successor may take to get ready.
-pub(crate) const READY_TIMEOUT: &str = "1500ms";
 
 #[handover::main(ready_timeout = "1500ms")]
 pub(crate) async fn serve(cx: Context) -> Result<(), Box<dyn Error>> {

@@ -8,6 +8,8 @@ use handover_tests::Load;
 use handover_tests::load::{Counts, Report};
 use tokio::time;
 
+use crate::script::Clients;
+
 /// The way to the screen.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -19,9 +21,12 @@ pub(crate) struct View {
 
 /// A successor that was turned away.
 #[derive(Debug)]
-pub(crate) struct Rejected {
-    pub(crate) what: &'static str,
-    pub(crate) reason: String,
+pub(crate) struct Rejected<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) what: &'a str,
+    pub(crate) reason: &'a str,
+    /// Who serves on.
+    pub(crate) generation: u32,
     pub(crate) took: Duration,
 }
 
@@ -30,7 +35,7 @@ pub(crate) struct Rejected {
 pub(crate) struct Summary<'a> {
     pub(crate) report: &'a Report,
     pub(crate) switches: &'a [Duration],
-    pub(crate) rejected: &'a [Rejected],
+    pub(crate) rejected: usize,
 }
 
 impl View {
@@ -55,34 +60,32 @@ impl View {
         println!();
     }
 
-    pub(crate) fn started(&self, target: &str, pid: u32, clients: &str) {
+    pub(crate) fn started(&self, target: &str, pid: u32, clients: &[Clients]) {
         println!("  service  http://{target}");
-        println!("  clients  {clients}");
+        for (index, (count, _, what)) in clients.iter().enumerate() {
+            let name = if index == 0 { "clients" } else { "" };
+            println!("  {name:<8} {count:>2} {what}");
+        }
         println!();
-        self.step(true, "started", &format!("generation 1, pid {pid}"), "");
+        self.step("started", &format!("generation 1, pid {pid}"), "");
     }
 
     pub(crate) fn handed_over(&self, count: usize, generation: u32, pid: u32, took: Duration) {
         let text = format!("generation {generation}, pid {pid}");
-        self.step(
-            true,
-            &format!("handover {count}"),
-            &text,
-            &milliseconds(took),
-        );
+        self.step(&format!("handover {count}"), &text, &duration(took));
     }
 
-    pub(crate) fn rejected(&self, rejected: &Rejected, generation: u32) {
-        let text = format!("{}: given up", rejected.what);
-        self.step(true, "handover", &text, &milliseconds(rejected.took));
-        for line in wrap(&rejected.reason, WIDTH - INDENT) {
+    pub(crate) fn rejected(&self, rejected: &Rejected<'_>) {
+        self.step(rejected.name, rejected.what, &duration(rejected.took));
+        for line in wrap(rejected.reason, WIDTH - INDENT) {
             println!("{:INDENT$}{}", "", self.dim(line));
         }
-        println!("{:INDENT$}generation {generation} serves on", "");
+        let serves = format!("generation {} serves on", rejected.generation);
+        println!("{:INDENT$}{}", "", self.dim(&serves));
     }
 
     pub(crate) fn stopped(&self) {
-        self.step(true, "stopped", "every process has ended", "");
+        self.step("stopped", "every process has ended", "");
     }
 
     pub(crate) fn problem(&mut self, problem: &str) {
@@ -135,12 +138,12 @@ impl View {
         println!("  handovers            {}", switches.len());
         println!(
             "  bad successors       {}, none of which was let in",
-            summary.rejected.len()
+            summary.rejected
         );
         println!(
             "  trigger to serving   {} median, {} at most",
-            milliseconds(median),
-            milliseconds(longest)
+            duration(median),
+            duration(longest)
         );
         println!();
         if report.failed() == 0 {
@@ -164,7 +167,7 @@ impl View {
             name,
             &thousands(counts.requests()),
             &failed,
-            &milliseconds(counts.longest),
+            &duration(counts.longest),
         );
         if counts.failed() > 0 {
             self.red(&row)
@@ -173,14 +176,9 @@ impl View {
         }
     }
 
-    fn step(&self, good: bool, name: &str, text: &str, took: &str) {
-        let mark = if good {
-            self.green("✓")
-        } else {
-            self.red("✗")
-        };
-        let line = format!("{name:<12} {text:<52} {took:>9}");
-        println!("  {mark} {}", line.trim_end());
+    fn step(&self, name: &str, text: &str, took: &str) {
+        let line = format!("{name:<12} {text:<52} {took:>10}");
+        println!("  {} {}", self.green("✓"), line.trim_end());
     }
 
     fn draw(&mut self, report: &Report) {
@@ -231,8 +229,11 @@ impl View {
 }
 
 /// A time of a request or a handover, as people compare them.
-pub(crate) fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+pub(crate) fn duration(time: Duration) -> String {
+    match time.as_secs_f64() {
+        seconds if seconds < 1.0 => format!("{:.1} ms", seconds * 1000.0),
+        seconds => format!("{seconds:.2} s "),
+    }
 }
 
 fn row(name: &str, requests: &str, failed: &str, longest: &str) -> String {

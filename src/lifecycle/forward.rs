@@ -42,6 +42,9 @@ impl Tail {
 
 /// Copies what comes out of a pipe to this process's standard error, whole lines at a time, until
 /// its end; after `finish`, until nothing is left in it for the moment.
+///
+/// A standard error that leads nowhere, such as that of a terminal that was closed, is no reason to
+/// stop reading: the successor would wait for room in the pipe.
 pub(crate) async fn forward(pipe: OwnedFd, tail: Tail, finish: Token) -> io::Result<()> {
     fd::set_nonblocking(&pipe, true)?;
     let pipe = watch(pipe, Interest::READABLE)?;
@@ -53,6 +56,7 @@ pub(crate) async fn forward(pipe: OwnedFd, tail: Tail, finish: Token) -> io::Res
         result.map_err(io::Error::from)
     };
     let mut stderr = tokio::io::stderr();
+    let mut written = Ok(());
     let mut buffer = Vec::new();
     loop {
         let count = tokio::select! {
@@ -71,11 +75,15 @@ pub(crate) async fn forward(pipe: OwnedFd, tail: Tail, finish: Token) -> io::Res
             None => 0,
         };
         tail.push(&buffer[..whole]);
-        stderr.write_all(&buffer[..whole]).await?;
-        stderr.flush().await?;
+        if written.is_ok() {
+            written = stderr.write_all(&buffer[..whole]).await;
+        }
+        if written.is_ok() {
+            written = stderr.flush().await;
+        }
         buffer.drain(..whole);
         if count == 0 {
-            return Ok(());
+            return written;
         }
     }
 }

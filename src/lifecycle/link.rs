@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -18,6 +19,7 @@ pub(crate) struct Link {
     channel: AsyncFd<Channel>,
     /// Told when the peer has taken descriptors out of flight.
     taken: Notify,
+    receiving: Mutex<()>,
 }
 
 impl Link {
@@ -26,6 +28,7 @@ impl Link {
         Ok(Self {
             channel: watch(channel, Interest::READABLE | Interest::WRITABLE)?,
             taken: Notify::new(),
+            receiving: Mutex::new(()),
         })
     }
 
@@ -64,15 +67,31 @@ impl Link {
         self.taken.notify_one();
     }
 
-    /// Receives one record; `None` is the end of the channel.
+    /// Receives one record and delivers it; `false` is the end of the channel.
     ///
     /// # Cancel safety
     ///
     /// This method is cancel safe.
-    pub(crate) async fn receive(&self) -> io::Result<Option<Record>> {
+    pub(crate) async fn receive(&self, deliver: impl Fn(Record)) -> io::Result<bool> {
         self.channel
-            .async_io(Interest::READABLE, |channel| channel.receive(MAX_RECORD))
+            .async_io(Interest::READABLE, |_| self.receive_now(&deliver))
             .await
+    }
+
+    /// Delivers the next record if it has arrived already.
+    pub(crate) fn receive_now(&self, deliver: impl Fn(Record)) -> io::Result<bool> {
+        // Over both steps: whoever finds nothing here knows that everything was delivered.
+        let _receiving = self
+            .receiving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(match self.channel().receive(MAX_RECORD)? {
+            Some(record) => {
+                deliver(record);
+                true
+            }
+            None => false,
+        })
     }
 
     /// The channel itself, to be lent to a later generation.

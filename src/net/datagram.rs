@@ -90,7 +90,6 @@ impl UdpSocket {
     }
 
     /// The endpoint, as it was asked for.
-    #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.0.endpoint
     }
@@ -140,7 +139,6 @@ impl UnixDatagram {
     }
 
     /// The endpoint, as it was asked for.
-    #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.0.endpoint
     }

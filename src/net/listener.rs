@@ -118,7 +118,7 @@ impl Listener {
             }
             let error = match self.poll_sockets(cx, state) {
                 Poll::Ready(Ok(conn)) => {
-                    self.backoff.succeeded(&self.endpoint);
+                    self.backoff.succeeded();
                     return Poll::Ready(Ok(Some(conn)));
                 }
                 Poll::Ready(Err(error)) => error,
@@ -126,12 +126,19 @@ impl Listener {
                     self.gate.set(State::Ended);
                     continue;
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.backoff.emptied(&self.endpoint);
+                    return Poll::Pending;
+                }
             };
             match concern(&error) {
                 Concern::Connection => tracing::debug!(%error, "a connection went away"),
-                // What is queued at the end cannot wait for resources to come back.
-                Concern::Resources if state == State::Emptying => self.gate.set(State::Ended),
+                // What is queued at the end cannot wait for resources to come back, nor for a
+                // server that would try again at once.
+                Concern::Resources | Concern::Listener if state == State::Emptying => {
+                    tracing::warn!(endpoint = %self.endpoint, %error, "what is queued is given up");
+                    self.gate.set(State::Ended);
+                }
                 Concern::Resources => self.backoff.start(&self.endpoint, &error),
                 Concern::Listener => return Poll::Ready(Err(error)),
             }
@@ -171,7 +178,6 @@ impl Listener {
     }
 
     /// The endpoint, as it was asked for.
-    #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

@@ -33,7 +33,7 @@ impl Old {
     pub(crate) fn describe(&self) -> Older {
         Older {
             generation: self.generation,
-            pid: self.pid.cast_signed(),
+            pid: self.pid as i32,
             deadline_ms: Some(u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX)),
         }
     }
@@ -41,13 +41,18 @@ impl Old {
     /// Tells when it has ended, and kills it at its deadline.
     pub(crate) fn watch(&self, queue: UnboundedSender<Input>) {
         let (generation, pid, deadline) = (self.generation, self.pid, self.deadline);
-        let Some(watched) = self.pidfd.as_ref().and_then(|fd| fd.try_clone().ok()) else {
+        let Some(pidfd) = &self.pidfd else {
             return;
         };
-        tokio::spawn(async move {
-            let Ok(watched) = exit_of(watched) else {
+        let watched = match pidfd.try_clone().and_then(exit_of) {
+            Ok(watched) => watched,
+            Err(error) => {
+                tracing::error!(generation, pid, %error, "an old generation cannot be watched");
+                queue.send(Input::OlderGone { generation }).ok();
                 return;
-            };
+            }
+        };
+        tokio::spawn(async move {
             let left = deadline.saturating_sub(process::uptime());
             if tokio::time::timeout(left, exited(&watched)).await.is_err() {
                 tracing::warn!(
@@ -66,9 +71,9 @@ impl Old {
 
     /// Asks it to end by an earlier deadline.
     pub(crate) fn shorten(&mut self, deadline: Duration, grace: Duration) -> io::Result<()> {
+        self.deadline = self.deadline.min(deadline.saturating_add(grace));
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
         let record = encode(&ToIncumbent::Shorten { deadline_ms }).map_err(io::Error::other)?;
-        self.deadline = self.deadline.min(deadline.saturating_add(grace));
         Channel::from(self.channel.as_fd().try_clone_to_owned()?).send(&record, &[])
     }
 }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::input::FromPeer;
 use crate::lifecycle::link::Link;
-use crate::protocol::MAX_RECORD;
 use crate::socket::Socket;
 use crate::sys::channel::Channel;
 use crate::sys::watch::watch;
@@ -22,9 +21,17 @@ pub(crate) struct Peer {
     outbox: mpsc::UnboundedSender<Outgoing>,
 }
 
-/// A record that waits to be sent.
+/// What waits to be sent.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
+enum Outgoing {
+    Letter(Letter),
+    /// Answered when everything before it was sent.
+    Mark(oneshot::Sender<()>),
+}
+
+/// A record, and what rides along with it.
+#[derive(Debug)]
+pub(crate) struct Letter {
     pub(crate) record: Vec<u8>,
     pub(crate) descriptors: Vec<Lent>,
 }
@@ -47,13 +54,15 @@ impl Peer {
         let sender = Arc::clone(&link);
         tokio::spawn(async move {
             while let Some(outgoing) = queue.recv().await {
-                let descriptors: Vec<BorrowedFd<'_>> = outgoing
-                    .descriptors
-                    .iter()
-                    .flat_map(Lent::descriptors)
-                    .collect();
-                if let Err(error) = sender.send(&outgoing.record, &descriptors).await {
-                    failed(error);
+                match outgoing {
+                    Outgoing::Letter(letter) => {
+                        let sent = sender.send(&letter.record, &letter.descriptors()).await;
+                        if let Err(error) = sent {
+                            failed(error);
+                        }
+                    }
+                    // Whoever asked may no longer wait.
+                    Outgoing::Mark(reached) => drop(reached.send(())),
                 }
             }
         });
@@ -61,13 +70,25 @@ impl Peer {
     }
 
     /// Queues a record. A neighbour that has gone is noticed by its watch, not here.
-    pub(crate) fn send(&self, record: Vec<u8>, descriptors: Vec<Lent>) {
-        self.outbox
-            .send(Outgoing {
-                record,
-                descriptors,
-            })
-            .ok();
+    pub(crate) fn send(&self, letter: Letter) {
+        self.outbox.send(Outgoing::Letter(letter)).ok();
+    }
+
+    /// The channel on the runtime.
+    pub(crate) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.link)
+    }
+
+    /// Waits until all that was queued so far is sent, or has failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing that is queued is lost when the future is dropped.
+    pub(crate) async fn flush(&self) {
+        let (mark, reached) = oneshot::channel();
+        self.outbox.send(Outgoing::Mark(mark)).ok();
+        // Without an answer there is nobody left who could send.
+        reached.await.ok();
     }
 
     /// Notes that the neighbour has taken descriptors.
@@ -110,15 +131,35 @@ impl Peer {
                 }
                 () = exited(&pidfd) => {
                     // What it said before stands in the buffer still.
-                    while let Ok(Some(record)) = link.channel().receive_now(MAX_RECORD) {
-                        tell(FromPeer::Record(record));
-                    }
+                    deliver(&link, &tell);
                     tell(FromPeer::Gone("died".to_owned()));
                     // A later generation may hold the same end, and speak through it.
                     read(&link, &tell).await;
                 }
             }
         });
+    }
+}
+
+impl Letter {
+    /// A record that nothing rides along with.
+    pub(crate) fn plain(record: Vec<u8>) -> Self {
+        Self {
+            record,
+            descriptors: Vec::new(),
+        }
+    }
+
+    /// Sends it now, if the channel has room.
+    pub(crate) fn post(&self, channel: &Channel) -> io::Result<()> {
+        channel.send(&self.record, &self.descriptors())
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.descriptors
+            .iter()
+            .flat_map(Lent::descriptors)
+            .collect()
     }
 }
 
@@ -131,13 +172,17 @@ impl Lent {
     }
 }
 
+/// Tells what has arrived already.
+pub(crate) fn deliver(link: &Link, tell: &impl Fn(FromPeer)) {
+    while let Ok(true) = link.receive_now(|record| tell(FromPeer::Record(record))) {}
+}
+
 /// Reads until the end of the stream.
 async fn read(link: &Link, tell: &(impl Fn(FromPeer) + Send + Sync)) {
     loop {
-        match link.receive().await {
-            Ok(Some(record)) => tell(FromPeer::Record(record)),
-            Ok(None) => return,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return,
+        match link.receive(|record| tell(FromPeer::Record(record))).await {
+            Ok(true) => {}
+            Ok(false) => return,
             Err(error) => return tell(FromPeer::Broken(error)),
         }
     }

@@ -69,12 +69,13 @@ impl Prepared {
         let (mut inheritance, mut mask) = (None, inherited_mask);
         if let Some(channel) = channel {
             let received = Inheritance::receive(channel, &store)?;
-            mask = match &received.offer {
-                Some(offered) => offered.mask(),
-                None => Signal::iterator()
-                    .filter(|&signal| inherited_mask.contains(signal) && !triggers.contains(signal))
-                    .collect(),
-            };
+            match &received.offer {
+                Some(offered) => mask = offered.mask(&inherited_mask),
+                None => triggers
+                    .iter()
+                    .chain(DEFAULT_TRIGGERS)
+                    .for_each(|signal| mask.remove(signal)),
+            }
             signals::set_blocked(&mask)
                 .map_err(|error| Error::io("could not restore the mask", error))?;
             inheritance = Some(received);
@@ -144,11 +145,13 @@ impl Prepared {
             ),
             None => (MainEnd::Dropped, Outcome::Dropped),
         };
+        // The lifecycle task outlives main, unless it has failed; then nothing is left to wait for.
+        // Asked beforehand: once it has heard of main's end it may have ended before this looks.
+        let has_failed = shared.queue.is_closed();
         shared.send(Input::MainEnded(how));
-        // A lifecycle task that has failed leaves nothing to wait for once main has ended.
         let end = match early {
             Some(end) => end,
-            None if shared.queue.is_closed() => End {
+            None if has_failed => End {
                 cut: false,
                 failed: true,
             },
@@ -179,7 +182,7 @@ impl Prepared {
             .as_ref()
             .and_then(|inheritance| inheritance.offer.as_ref());
         let predecessor = offer.map(|offered| Predecessor {
-            pid: offered.offer.pid.cast_unsigned(),
+            pid: offered.offer.pid as u32,
             generation: offered.offer.generation.saturating_sub(1),
             released: Token::new(),
             exited: Token::new(),

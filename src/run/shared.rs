@@ -211,13 +211,9 @@ impl Shared {
 
     /// See [`Context::take`](crate::Context::take).
     pub(crate) fn take(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
-        let explain = |error| Error::io(format!("could not take descriptor `{name}`"), error);
-        let Some(descriptor) = self.store.take(name).map_err(explain)? else {
-            return Ok(None);
-        };
-        let copy = descriptor.try_clone().map_err(explain);
-        self.store.lend(name, descriptor).map_err(explain)?;
-        copy.map(Some)
+        self.store
+            .take(name)
+            .map_err(|error| Error::io(format!("could not take descriptor `{name}`"), error))
     }
 
     /// See [`Context::lend`](crate::Context::lend).
@@ -242,11 +238,11 @@ impl Shared {
         self.store.release(key)
     }
 
-    /// Moves the gates of some endpoints.
-    pub(crate) fn set_gates_of(&self, keys: &[String], datagrams_only: bool, state: State) {
+    /// Moves the gates of some endpoints, of those kinds.
+    pub(crate) fn set_gates_of(&self, keys: &[String], kinds: fn(Kind) -> bool, state: State) {
         let gates = self.gates();
         for (kind, gate) in keys.iter().filter_map(|key| gates.endpoints.get(key)) {
-            if !datagrams_only || !kind.is_stream() {
+            if kinds(*kind) {
                 gate.set(state);
             }
         }

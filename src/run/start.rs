@@ -48,7 +48,7 @@ impl Inheritance {
     ///
     /// When this generation cannot serve with what it is offered; the predecessor has been told.
     pub(crate) fn receive(channel: Channel, store: &Store) -> Result<Self, Error> {
-        let machine = Successor::offered(std::process::id().cast_signed());
+        let machine = Successor::offered(std::process::id() as i32);
         let mut this = Self {
             channel,
             offer: None,
@@ -59,7 +59,6 @@ impl Inheritance {
         loop {
             let record = match this.channel.receive(MAX_RECORD) {
                 Ok(record) => record,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => None,
                 Err(error) => {
                     this.step(Event::Failed(Failed::new(Stage::Adopt, None, &error)))?;
                     continue;
@@ -68,6 +67,7 @@ impl Inheritance {
             let run = match record {
                 None => {
                     this.orphaned = true;
+                    this.replace_stderr();
                     this.step(Event::PredecessorGone)?
                 }
                 Some(record) => match this.take(record, store) {
@@ -78,6 +78,16 @@ impl Inheritance {
             };
             if run {
                 return Ok(this);
+            }
+        }
+    }
+
+    /// Where the offer did not come, the only standard error is a pipe that nobody reads any more:
+    /// what is written to it would be an error, and a panic in `eprintln!`.
+    fn replace_stderr(&self) {
+        if self.offer.is_none() {
+            if let Err(error) = stdio::copy_stdout().and_then(|fd| stdio::restore_stderr(&fd)) {
+                tracing::debug!(%error, "no standard error");
             }
         }
     }
@@ -193,6 +203,8 @@ impl Offered {
                 Role::Unknown => {}
             }
         }
+        // Its own is a pipe to the predecessor, in which it would have to read what it writes.
+        let stderr = stderr.or_else(|| stdio::copy_stdout().ok());
         let older = offer
             .older
             .iter()
@@ -200,7 +212,7 @@ impl Offered {
             .zip(pidfds)
             .map(|((older, channel), pidfd)| Old {
                 generation: older.generation,
-                pid: older.pid.cast_unsigned(),
+                pid: older.pid as u32,
                 deadline: Duration::from_millis(older.deadline_ms.unwrap_or(u64::MAX)),
                 channel: Arc::new(channel),
                 pidfd: Some(Arc::new(pidfd)),
@@ -215,12 +227,16 @@ impl Offered {
         })
     }
 
-    /// The mask that the service's threads have.
-    pub(crate) fn mask(&self) -> SigSet {
-        self.offer
-            .mask
-            .iter()
-            .filter_map(|&number| Signal::try_from(number).ok())
-            .collect()
+    /// The mask that the service's threads have: `inherited`, without what a start blocks. Signals
+    /// that have no name here, the real-time ones, are never blocked for a start.
+    pub(crate) fn mask(&self, inherited: &SigSet) -> SigSet {
+        let mut mask = *inherited;
+        for signal in Signal::iterator() {
+            match self.offer.mask.contains(&(signal as i32)) {
+                true => mask.add(signal),
+                false => mask.remove(signal),
+            }
+        }
+        mask
     }
 }

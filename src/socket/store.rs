@@ -233,25 +233,28 @@ impl Store {
         entry.map_or_else(Vec::new, |(_, entry)| entry.describe().collect())
     }
 
-    /// Gives a lent or inherited descriptor away: it is offered no more, unless it is lent again.
+    /// Gives a copy of a lent or inherited descriptor, which goes on being offered.
     ///
-    /// Several that systemd has passed under one name come out one after the other.
+    /// Several that systemd has passed under one name come out one after the other, and then the
+    /// first again.
     ///
     /// # Errors
     ///
-    /// If it is on its way to a successor and cannot be duplicated. It stays.
+    /// If it cannot be duplicated.
     pub(crate) fn take(&self, name: &str) -> io::Result<Option<OwnedFd>> {
         let mut held = self.lock();
-        let found = held.of_name(name).find_map(|(id, entry)| {
-            let socket = entry.sockets().next()?;
-            (!entry.is_claimed() && socket.kind() == Kind::Descriptor)
-                .then(|| (id, Arc::clone(socket)))
-        });
-        let Some((id, socket)) = found else {
+        let others = held
+            .of_name(name)
+            .filter(|(_, entry)| !entry.is_claimed() && entry.has_kind(&[Kind::Descriptor]));
+        let Some((id, entry)) = others.min_by_key(|(id, entry)| (!entry.is_unclaimed(), *id))
+        else {
             return Ok(None);
         };
-        let descriptor = socket.as_fd().try_clone_to_owned()?;
-        held.remove(id);
+        let descriptor = match entry.sockets().next() {
+            Some(socket) => socket.as_fd().try_clone_to_owned()?,
+            None => return Ok(None),
+        };
+        held.change(id, |entry| entry.state = State::Lent);
         Ok(Some(descriptor))
     }
 

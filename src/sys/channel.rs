@@ -64,6 +64,9 @@ impl Channel {
     }
 
     /// Receives one record of at most `limit` bytes; `None` is the end of the stream.
+    ///
+    /// A peer that ended before it had read everything is announced by an error, ahead of its last
+    /// words; they follow, and then the end.
     pub(crate) fn receive(&self, limit: usize) -> io::Result<Option<Record>> {
         let mut bytes = vec![0; limit];
         let mut space = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
@@ -76,10 +79,19 @@ impl Channel {
                 MsgFlags::MSG_CMSG_CLOEXEC,
             ) {
                 Ok(message) => break message,
-                Err(Errno::EINTR) => {}
+                // The kernel says so once (`ECONNRESET` in `unix(7)`, `sock_error` in its source).
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Err(errno) => return Err(errno.into()),
             }
         };
+        let (length, flags) = (message.bytes, message.flags);
+        // Those that found room are lost then: nix gives no part of a list that was cut. Whoever
+        // gets less than everything ends by it.
+        if flags.contains(MsgFlags::MSG_CTRUNC) {
+            return Err(io::Error::other(
+                "descriptors were truncated: RLIMIT_NOFILE of this process leaves no room for all",
+            ));
+        }
         let mut descriptors = Vec::new();
         for part in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(numbers) = part {
@@ -89,13 +101,6 @@ impl Channel {
                     descriptors.push(fd?);
                 }
             }
-        }
-        let (length, flags) = (message.bytes, message.flags);
-        if flags.contains(MsgFlags::MSG_CTRUNC) {
-            return Err(io::Error::other(format!(
-                "descriptors were truncated, {} arrived: RLIMIT_NOFILE of this process leaves no room for more",
-                descriptors.len()
-            )));
         }
         if flags.contains(MsgFlags::MSG_TRUNC) {
             return Err(io::Error::new(
@@ -108,14 +113,6 @@ impl Channel {
         }
         bytes.truncate(length);
         Ok(Some(Record { bytes, descriptors }))
-    }
-
-    /// The next record that has arrived already; the end of the stream where there is none.
-    pub(crate) fn receive_now(&self, limit: usize) -> io::Result<Option<Record>> {
-        match self.receive(limit) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            other => other,
-        }
     }
 
     /// Sets or clears `O_NONBLOCK` on this end only.
@@ -156,4 +153,23 @@ impl AsRawFd for Channel {
 /// Whether a failed [`Channel::send`] only asks to wait until the peer has read.
 pub(crate) fn is_back_pressure(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_peer_that_has_not_read_all_arrive() {
+        let (ours, theirs) = Channel::pair().expect("a pair");
+        ours.send(b"unread", &[]).expect("room");
+        theirs.send(b"last", &[]).expect("room");
+        theirs.send(b"words", &[]).expect("room");
+        drop(theirs);
+        for expected in [&b"last"[..], b"words"] {
+            let record = ours.receive(64).expect("no error").expect("a record");
+            assert_eq!(record.bytes, expected);
+        }
+        assert!(ours.receive(64).expect("no error").is_none());
+    }
 }

@@ -6,9 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{Pid, getpgrp, setpgid};
+use nix::unistd::{Pid, getpgid, getpgrp, setpgid};
 
 /// The group that this process belongs to.
 pub(crate) fn group() -> i32 {
@@ -22,6 +22,21 @@ pub(crate) fn group() -> i32 {
 /// `EPERM` where the group no longer exists or is of another session (`setpgid(2)`).
 pub(crate) fn join_group(group: i32) -> io::Result<()> {
     Ok(setpgid(Pid::from_raw(0), Pid::from_raw(group))?)
+}
+
+/// The group that another process belongs to.
+pub(crate) fn group_of(pid: u32) -> Option<u32> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?);
+    u32::try_from(getpgid(Some(pid)).ok()?.as_raw()).ok()
+}
+
+/// Sends a signal to a child that has not been reaped; one that has ended is no error.
+pub(crate) fn signal(pid: u32, signal: Signal) -> io::Result<()> {
+    let pid = i32::try_from(pid).map_err(io::Error::other)?;
+    match kill(Pid::from_raw(pid), signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Sends a signal to every process of a group; a group that is gone is no error.

@@ -11,6 +11,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
 use super::channel::Channel;
 use super::inherited::{CHANNEL_VARIABLE, PERSONAL_VARIABLES, format_identity};
@@ -93,9 +95,20 @@ impl Process {
         self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
-    /// Sends a signal to the process and its group.
+    /// Sends a signal to the process and its group, once, also if the process has left its group.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
-        process::signal_group(self.child.id(), signal)
+        process::signal_group(self.child.id(), signal)?;
+        match process::group_of(self.child.id()) {
+            Some(group) if group != self.child.id() => process::signal(self.child.id(), signal),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the process has ended; it is not reaped, so that its number stays its own.
+    pub(crate) fn has_ended(&self) -> io::Result<bool> {
+        let id = Id::Pid(Pid::from_raw(self.child.id().cast_signed()));
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        Ok(waitid(id, flags)? != WaitStatus::StillAlive)
     }
 
     /// Reaps the process if it has ended.
@@ -119,5 +132,33 @@ pub(crate) fn describe(status: ExitStatus) -> String {
             Err(_) => format!("was killed by signal {number}"),
         },
         _ => "ended".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::stdio;
+
+    #[test]
+    fn an_end_is_seen_before_it_is_reaped() {
+        let (_ours, theirs) = Channel::pair().expect("a channel");
+        let (_read, write) = stdio::pipe().expect("a pipe");
+        let spawn = Spawn {
+            program: Path::new("/bin/sleep"),
+            arguments: &["sleep".into(), "1000".into()],
+            environment: &[],
+            directory: None,
+            blocked: &SigSet::empty(),
+        };
+        let mut process = spawn.start(theirs, write).expect("a program");
+        assert!(!process.has_ended().expect("a child"));
+        process.signal(Signal::SIGKILL).expect("a group");
+        while !process.has_ended().expect("a child") {
+            std::thread::yield_now();
+        }
+        assert!(process.has_ended().expect("a child that was not reaped"));
+        let status = process.reap().expect("a status");
+        assert_eq!(describe(status), "was killed by SIGKILL");
     }
 }

@@ -31,6 +31,11 @@ pub(crate) fn copy_stdin() -> io::Result<OwnedFd> {
     io::stdin().as_fd().try_clone_to_owned()
 }
 
+/// A copy of standard output, for a successor that was not given a standard error.
+pub(crate) fn copy_stdout() -> io::Result<OwnedFd> {
+    io::stdout().as_fd().try_clone_to_owned()
+}
+
 /// A copy of standard error, for the successor.
 pub(crate) fn copy_stderr() -> io::Result<OwnedFd> {
     io::stderr().as_fd().try_clone_to_owned()

@@ -109,6 +109,50 @@ async fn what_waits_in_the_queue_is_answered() {
     load.stop().await.assert_nothing_lost();
 }
 
+/// The `axum` example, with all that it can do.
+#[tokio::test]
+async fn by_axum() {
+    let service = Program::new(env!("CARGO_BIN_EXE_example-axum"))
+        .arg("127.0.0.1:0")
+        .start()
+        .expect("a program that can be started");
+    let target = service.listening(1).await.swap_remove(0);
+    let busy = |request: Request| {
+        let plan = Load::on(target.clone()).request(request);
+        let kinds = [Kind::New, Kind::KeepAlive, Kind::ThinkTime];
+        kinds
+            .into_iter()
+            .fold(plan, |plan, kind| plan.clients(kind, 2))
+            .start()
+    };
+    let short = all_kinds(Load::on(target.clone())).start();
+    let slow = busy(Request::get("/slow?ms=300"));
+    let stream = busy(Request::get("/stream?chunks=10&ms=30"));
+    let large = busy(Request::echo("/echo", vec![b'x'; 4 << 20]));
+    hand_over(&short).await;
+    let report = short.stop().await;
+    assert_nothing_lost(&report);
+    for load in [slow, stream, large] {
+        load.progress(1).await;
+        load.stop().await.assert_nothing_lost();
+    }
+}
+
+/// The `axum` example on a Unix socket.
+#[tokio::test]
+async fn by_axum_over_a_unix_socket() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("axum.sock");
+    let service = Program::new(env!("CARGO_BIN_EXE_example-axum"))
+        .arg(format!("unix:{}", path.display()))
+        .start()
+        .expect("a program that can be started");
+    let target = service.listening(1).await.swap_remove(0);
+    let load = all_kinds(Load::on(target)).start();
+    hand_over(&load).await;
+    assert_nothing_lost(&load.stop().await);
+}
+
 /// The `echo` example, over both of its sockets.
 #[tokio::test]
 async fn by_the_echo_example() {

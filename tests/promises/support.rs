@@ -1,5 +1,8 @@
 //! The fixture, set up for a test.
 
+pub(crate) mod kernel;
+pub(crate) mod program;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -8,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use futures::future::join_all;
 use handover_tests::load::Kind;
 use handover_tests::{Identity, Load, Process, Program, Service, Signal, Target, within};
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -49,14 +53,28 @@ impl Fixture {
 
     /// Starts it, with one TCP endpoint, and waits until it serves there.
     pub(crate) async fn start(&self) -> Running {
-        let mut program = Program::new(self.path(PROGRAM));
-        for (name, value) in &self.environment {
-            program = program.env(name, value);
-        }
-        let service = program.start().expect("a program that can be started");
+        let service = self.program().start();
+        let service = service.expect("a program that can be started");
         let target = service.listening(1).await.swap_remove(0);
         service.generation(&target, 1).await;
         Running { service, target }
+    }
+
+    /// The program, with all that was set up for it.
+    pub(crate) fn program(&self) -> Program {
+        self.started_by(self.path(PROGRAM))
+    }
+
+    /// Another program, with all that was set up for this one.
+    pub(crate) fn started_by(&self, program: impl AsRef<Path>) -> Program {
+        self.with_environment(Program::new(program))
+    }
+
+    /// Gives a program the variables of this fixture.
+    pub(crate) fn with_environment(&self, program: Program) -> Program {
+        self.environment
+            .iter()
+            .fold(program, |program, (name, value)| program.env(name, value))
     }
 
     /// Sets what goes wrong in the generations that start from now on.
@@ -127,6 +145,11 @@ impl Waiting {
         drop(self.fifo);
     }
 
+    /// Sends it a signal, which does not let it go on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal).expect("it waits");
+    }
+
     /// Kills it.
     pub(crate) fn kill(self) {
         self.process.kill();
@@ -172,7 +195,12 @@ impl Running {
     }
 }
 
-pub(crate) fn millis(millis: u64) -> Duration {
+/// Tries all cases at once, where what each does most is wait.
+pub(crate) async fn all<T>(cases: impl IntoIterator<Item = T>, attempt: impl AsyncFn(T)) {
+    join_all(cases.into_iter().map(|case| attempt(case))).await;
+}
+
+pub(crate) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 

@@ -16,7 +16,7 @@ mod wait;
 pub use identity::Identity;
 pub use load::Load;
 pub use process::{
-    Descriptor, Exit, Line, Memory, Output, Process, Program, Service, Source, Status,
+    Descriptor, Exit, Line, Memory, Output, Process, Program, Service, Source, Status, Terminal,
 };
 pub use target::Target;
 pub use wait::{LIMIT, eventually, within};

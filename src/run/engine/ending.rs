@@ -12,6 +12,7 @@ use crate::lifecycle::pid_file::PidFile;
 use crate::net::gate::State;
 use crate::protocol::incumbent::{Deadline, Event};
 use crate::run::drain::Drain;
+use crate::run::handover::Handover;
 use crate::run::input::Input;
 use crate::run::shared::Shared;
 use crate::sys::process;
@@ -34,12 +35,9 @@ impl Engine {
         if is_stop {
             if self.owner {
                 self.give_up_endpoints();
+                self.shorten_older(timeout);
             }
             shared.set_gates(State::Emptying);
-            let at = process::uptime().saturating_add(timeout);
-            for old in &mut self.older {
-                shorten(old, at, shared.options.kill_grace, &shared);
-            }
         } else {
             shared.set_gates(State::Ended);
             // The successor has its own. A copy kept here would go on listening when that one stops.
@@ -56,12 +54,7 @@ impl Engine {
             "draining"
         );
         self.drain_hooks(deadline);
-        let (quiet, queue) = (Arc::clone(&self.quiet), shared.queue.clone());
-        tokio::spawn(async move {
-            while queue.send(Input::Quiet).is_ok() {
-                quiet.notified().await;
-            }
-        });
+        self.watch_quiet();
     }
 
     /// Ends without having served.
@@ -84,12 +77,24 @@ impl Engine {
         for path in self.shared.store.remove_bound_paths() {
             tracing::warn!("{path}");
         }
+        self.shared.store.close();
         tracing::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
             "ending without having served"
         );
         self.drain_hooks(deadline);
+        self.watch_quiet();
+    }
+
+    /// Looks at what is left whenever something has gone.
+    fn watch_quiet(&self) {
+        let (quiet, queue) = (Arc::clone(&self.quiet), self.shared.queue.clone());
+        tokio::spawn(async move {
+            while queue.send(Input::Quiet).is_ok() {
+                quiet.notified().await;
+            }
+        });
     }
 
     /// An `on_active` that still runs has met its limit: what it took after `on_drain` would not be
@@ -111,6 +116,8 @@ impl Engine {
 
     pub(super) fn hooks_drained(&mut self) {
         if let Some(drain) = &mut self.drain {
+            // The last hook had the time until the deadline, and was dropped at it.
+            drain.cut |= !drain.hooks_drained && drain.deadline <= Instant::now();
             drain.hooks_drained = true;
         }
         self.hand_over(Event::HooksDrained);
@@ -135,7 +142,8 @@ impl Engine {
         let tasks = self.shared.tasks.names();
         self.shared.aborting.cancel();
         let connections = self.shared.tracker.abort();
-        drain.cut = connections > 0 || !tasks.is_empty() || self.main.is_none();
+        drain.cut |=
+            connections > 0 || !tasks.is_empty() || !drain.hooks_drained || self.main.is_none();
         tracing::warn!(
             phase = %Phase::Aborting,
             generation = self.shared.generation,
@@ -144,6 +152,25 @@ impl Engine {
             ?tasks,
             "{why}: what is left is cut"
         );
+        if self.stops_the_service() {
+            self.shorten_older(Duration::ZERO);
+        }
+    }
+
+    /// What still drains has no longer than this generation. Not before the predecessor has said
+    /// that it drains: until then it may serve on.
+    pub(super) fn shorten_older(&mut self, left: Duration) {
+        let shared = Arc::clone(&self.shared);
+        let at = process::uptime().saturating_add(left);
+        for old in &mut self.older {
+            shorten(old, at, shared.options.kill_grace, &shared);
+        }
+    }
+
+    /// Whether nobody serves after this generation, which has served.
+    fn stops_the_service(&self) -> bool {
+        let is_stop = self.drain.as_ref().is_some_and(|drain| drain.is_stop);
+        is_stop && self.owner && self.shared.phase() >= Phase::Draining
     }
 
     pub(super) fn report_drain(&self) {
@@ -157,6 +184,7 @@ impl Engine {
             connections = self.shared.tracker.open(),
             oldest_ms = self.shared.tracker.oldest().map(|age| age.as_millis()),
             tasks = ?self.shared.tasks.names(),
+            older = self.older.len(),
             left_ms = drain.deadline.saturating_duration_since(Instant::now()).as_millis(),
             "draining"
         );
@@ -196,8 +224,24 @@ impl Engine {
         }
         // A successor takes the end of this process for `Released`.
         let may_exit = drain.is_stop || self.incumbent.may_exit();
-        // One that starts or is being ended must not be left behind.
-        main_ended && (quiet || drain.over) && may_exit && !self.spawning && !self.ending
+        // One that starts or is being ended must not be left behind, nor an old generation that
+        // blocks: nobody else could kill it, and each has the deadline of this stop.
+        let left_behind = self.spawning
+            || self.ending
+            || self.stops_the_service() && self.older.iter().any(|old| old.pidfd.is_some());
+        main_ended && (quiet && may_exit || drain.over) && !left_behind
+    }
+
+    /// Lets the last words to a neighbour reach it; one that does not read them sees the end. A
+    /// predecessor that does not hear of a stop takes the end for a crash, and serves again.
+    pub(super) async fn flush(&self) {
+        let successor = self.handover.as_ref().and_then(Handover::peer);
+        for peer in self.predecessor.iter().chain(successor) {
+            let flushed = tokio::time::timeout(LAST_WORDS, peer.flush()).await;
+            if flushed.is_err() {
+                tracing::debug!("a neighbour does not read");
+            }
+        }
     }
 
     pub(super) fn finish(mut self) -> End {
@@ -226,3 +270,6 @@ pub(super) fn pid_file(shared: &Shared) -> Option<PidFile> {
     let path = shared.options.pid_file.clone()?;
     Some(PidFile::new(path, std::process::id()))
 }
+
+/// How long a neighbour that does not read may keep an ended generation.
+const LAST_WORDS: Duration = Duration::from_millis(200);

@@ -61,6 +61,10 @@ pub(crate) struct Engine {
     offered: Option<Offered>,
     /// The generations before this one that still drain, the oldest first.
     older: Vec<Old>,
+    /// Whether the predecessor has said that it, and whoever came before it, has let go.
+    released: bool,
+    /// Whether the predecessor has died without saying so, and older generations live.
+    unreleased: bool,
 
     handover: Option<Handover>,
     handovers: u64,
@@ -72,6 +76,8 @@ pub(crate) struct Engine {
     in_offer: HashSet<String>,
     /// Endpoints whose listener was dropped while a handover was under way.
     abandoned: Vec<String>,
+    /// Endpoints that the successor has claimed.
+    claimed: Vec<String>,
     /// Endpoints that were opened since the Offer.
     late: Vec<String>,
     /// Whether inherited endpoints that nobody claimed are to be closed, once no successor can
@@ -121,6 +127,8 @@ impl Engine {
             predecessor: None,
             offered: None,
             older: Vec::new(),
+            released: false,
+            unreleased: false,
             handover: None,
             handovers: 0,
             spawning: false,
@@ -128,6 +136,7 @@ impl Engine {
             unperformed: Vec::new(),
             in_offer: HashSet::new(),
             abandoned: Vec::new(),
+            claimed: Vec::new(),
             late: Vec::new(),
             close_unclaimed: false,
             asking: None,
@@ -198,6 +207,7 @@ impl Engine {
                 break;
             }
         }
+        self.flush().await;
         self.finish()
     }
 
@@ -224,14 +234,15 @@ impl Engine {
             Input::MainEnded(end) => self.main_ended(end),
             Input::Opened { key } => self.opened(key),
             Input::Abandoned { key } => self.abandoned(key),
-            Input::Predecessor(from) => self.from_predecessor(from),
+            Input::Predecessor(from) => self.heard_from_predecessor(from),
             Input::OlderGone { generation } => {
                 self.older.retain(|old| old.generation != generation);
+                self.older_gone();
             }
             Input::Spawned { handover, result } => self.spawned(handover, result),
             Input::Successor { handover, from } => {
                 if self.is_current(handover) {
-                    self.from_successor(from);
+                    self.heard_from_successor(from);
                 }
             }
             Input::SuccessorEnded { handover, how } => {

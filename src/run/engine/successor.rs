@@ -4,23 +4,27 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Engine;
 use crate::error::Error;
 use crate::lifecycle::forward::{Tail, forward};
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::token::Token;
 use crate::net::gate::State;
+use crate::protocol::incumbent;
 use crate::protocol::successor::{self, NotServing};
 use crate::protocol::{ToIncumbent, ToSuccessor, decode, encode};
 use crate::run::handover::report_forwarding;
 use crate::run::input::{FromPeer, Input};
 use crate::run::old::Old;
+use crate::run::peer::Letter;
 use crate::run::shared::Shared;
 use crate::run::start::{Refused, adopt};
 use crate::sys::{process, stdio};
 
 impl Engine {
-    pub(super) fn from_predecessor(&mut self, from: FromPeer) {
+    pub(super) fn heard_from_predecessor(&mut self, from: FromPeer) {
         let record = match from {
             FromPeer::Record(record) => record,
             FromPeer::Broken(error) => {
@@ -54,11 +58,7 @@ impl Engine {
                 }
             }
         }
-        if matches!(message, ToSuccessor::Released {}) {
-            if let Some(predecessor) = &self.shared.predecessor {
-                predecessor.released.cancel();
-            }
-        }
+        self.released |= matches!(message, ToSuccessor::Released {});
         match message {
             ToSuccessor::HandOver {} => self.ask(None, successor::Event::Received(&message)),
             _ => self.succeed(successor::Event::Received(&message)),
@@ -68,8 +68,9 @@ impl Engine {
     /// What follows from the predecessor's death whatever the machine makes of it.
     pub(super) fn predecessor_gone(&mut self) {
         if let Some(predecessor) = &self.shared.predecessor {
-            predecessor.released.cancel();
             predecessor.exited.cancel();
+            let generation = predecessor.generation;
+            self.older.retain(|old| old.generation != generation);
         }
         // Nobody else forwards what a child of this generation, started early, still writes.
         if let Some(pipe) = self
@@ -113,15 +114,36 @@ impl Engine {
             Action::EndNow => self.end_now(),
             Action::BeginStop => self.begin_drain(true),
             Action::AbortDrain => self.abort("a second stop"),
+            Action::PassOn(incumbent::Event::Released) => self.release(),
             Action::PassOn(event) => self.hand_over(event),
             Action::Refuse(refusal) => self.answer(Error::refused(refusal)),
+        }
+    }
+
+    /// What is exclusive is free, unless the predecessor has died while a generation before it
+    /// still had to let go: only the end of that one tells then.
+    pub(super) fn release(&mut self) {
+        self.unreleased = !self.released && self.older.iter().any(|old| old.pidfd.is_some());
+        if self.unreleased {
+            return;
+        }
+        if let Some(predecessor) = &self.shared.predecessor {
+            predecessor.released.cancel();
+        }
+        self.hand_over(incumbent::Event::Released);
+    }
+
+    /// Looks whether the one that has ended was the last that had to let go.
+    pub(super) fn older_gone(&mut self) {
+        if self.unreleased {
+            self.release();
         }
     }
 
     pub(super) fn tell_predecessor(&self, message: &ToIncumbent) {
         tracing::debug!(?message, "to the predecessor");
         match (encode(message), &self.predecessor) {
-            (Ok(record), Some(peer)) => peer.send(record, Vec::new()),
+            (Ok(record), Some(peer)) => peer.send(Letter::plain(record)),
             (Err(error), _) => tracing::error!(%error, "a message to the predecessor is too long"),
             (_, None) => {}
         }
@@ -144,8 +166,10 @@ impl Engine {
 
     pub(super) fn become_owner(&mut self) {
         self.owner = true;
-        if self.drain.as_ref().is_some_and(|drain| drain.is_stop) {
+        let stops = self.drain.as_ref().filter(|drain| drain.is_stop);
+        if let Some(deadline) = stops.map(|drain| drain.deadline) {
             self.give_up_endpoints();
+            self.shorten_older(deadline.saturating_duration_since(Instant::now()));
         }
     }
 
@@ -204,7 +228,7 @@ impl Engine {
             .saturating_add(limit(offered.offer.kill_grace_ms));
         let old = Old {
             generation,
-            pid: offered.offer.pid.cast_unsigned(),
+            pid: offered.offer.pid as u32,
             deadline,
             channel: Arc::new(channel),
             pidfd: offered.incumbent.take().map(Arc::new),
@@ -233,12 +257,13 @@ impl Engine {
 }
 
 pub(super) fn shorten(old: &mut Old, deadline: Duration, grace: Duration, shared: &Shared) {
-    match old.shorten(deadline, grace) {
-        Ok(()) => old.watch(shared.queue.clone()),
-        Err(error) => tracing::debug!(
+    if let Err(error) = old.shorten(deadline, grace) {
+        tracing::debug!(
             generation = old.generation,
             %error,
             "an old generation cannot be asked to end earlier"
-        ),
+        );
     }
+    // One that cannot be asked is killed.
+    old.watch(shared.queue.clone());
 }

@@ -7,9 +7,11 @@ mod pid;
 mod procfs;
 mod program;
 mod service;
+mod terminal;
 
 pub use output::{Line, Output, Source};
 pub use pid::{Exit, Process};
 pub use procfs::{Descriptor, Memory, Status};
 pub use program::Program;
 pub use service::Service;
+pub use terminal::Terminal;

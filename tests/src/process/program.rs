@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,6 +11,7 @@ use super::cleanup::Mark;
 use super::output::{Output, Source};
 use super::pid::Process;
 use super::service::Service;
+use super::terminal::Terminal;
 
 /// A program with all that it is started with.
 ///
@@ -92,10 +94,36 @@ impl Program {
     /// If no process can be made, or the directory or the user cannot be taken on. A program that
     /// cannot be executed is an [`Exit`](crate::Exit) with code 126 or 127.
     pub fn start(self) -> io::Result<Service> {
+        self.start_with(Stdio::null(), &[])
+    }
+
+    /// Starts it with this as its standard input.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    pub fn start_on(self, stdin: OwnedFd) -> io::Result<Service> {
+        self.start_with(Stdio::from(stdin), &[])
+    }
+
+    /// Starts it as the leader of a terminal, which is its standard input; its output is still
+    /// [`Service::output`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start), and if there is no terminal to be had.
+    pub fn start_in_terminal(self) -> io::Result<(Service, Terminal)> {
+        let (terminal, program) = Terminal::open()?;
+        let service = self.start_with(Stdio::from(program), &["--ctty"])?;
+        Ok((service, terminal))
+    }
+
+    fn start_with(self, stdin: Stdio, options: &[&str]) -> io::Result<Service> {
         let mark = Mark::new();
         // `setsid` executes the program in the same process, since a new child leads no group;
         // neither it nor the shell stays.
         let mut command = Command::new("setsid");
+        command.args(options);
         if let Some(limit) = self.descriptors {
             command.args([
                 "sh",
@@ -120,7 +148,7 @@ impl Program {
             command.uid(user).gid(user);
         }
         command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn()?;

@@ -48,8 +48,9 @@ impl Service {
         let bearers = self.mark.bearers(self.first.pid());
         bearers
             .into_iter()
-            .filter(|(entry, _)| !entry.zombie)
             .map(|(_, process)| process)
+            // The main thread may be a zombie while others still hold what the process had.
+            .filter(Process::is_running)
             .collect()
     }
 
