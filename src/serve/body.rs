@@ -16,15 +16,26 @@ pin_project! {
     // must find the exchange closed, for nothing else would wake it.
     #[derive(Debug)]
     pub(crate) struct ExchangeBody<B> {
-        exchange: Exchange,
+        exchange: Option<Exchange>,
         #[pin]
         body: B,
     }
 }
 
-impl<B> ExchangeBody<B> {
-    pub(crate) fn new(exchange: Exchange, body: B) -> Self {
-        Self { exchange, body }
+impl<B: Body> ExchangeBody<B> {
+    /// Most requests have no body: those keep nothing open, and cost nothing.
+    pub(crate) fn of_request(exchange: &Exchange, body: B) -> Self {
+        Self {
+            exchange: (!body.is_end_stream()).then(|| exchange.clone()),
+            body,
+        }
+    }
+
+    pub(crate) fn of_response(exchange: Exchange, body: B) -> Self {
+        Self {
+            exchange: Some(exchange),
+            body,
+        }
     }
 }
 

@@ -73,7 +73,7 @@ impl<S: Application> Service<Request<Incoming>> for ExchangeService<S> {
         let exchange = self.activity.begin();
         let version = request.version();
         let tunnel = request.method() == Method::CONNECT;
-        let request = request.map(|body| ExchangeBody::new(exchange.clone(), body));
+        let request = request.map(|body| ExchangeBody::of_request(&exchange, body));
         ExchangeFuture {
             exchange: Some(exchange),
             version,
@@ -100,6 +100,7 @@ pin_project! {
 impl<F, B, E> Future for ExchangeFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
 {
     type Output = Result<Response<ExchangeBody<B>>, E>;
 
@@ -116,7 +117,9 @@ where
             announce_close(&mut response, *this.version);
             exchange.activity().set_ending(Ending::Lingering);
         }
-        Poll::Ready(Ok(response.map(|body| ExchangeBody::new(exchange, body))))
+        Poll::Ready(Ok(
+            response.map(|body| ExchangeBody::of_response(exchange, body))
+        ))
     }
 }
 
