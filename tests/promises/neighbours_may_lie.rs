@@ -185,7 +185,7 @@ async fn a_socket_that_is_not_what_the_offer_says() {
             kind: "tcp",
             address,
             descriptors: vec![file.into()],
-            found: "not a socket".to_owned(),
+            found: "is a character device".to_owned(),
         },
         // Nothing.
         Lie {
@@ -217,7 +217,7 @@ async fn a_socket_that_is_not_what_the_offer_says() {
 
 #[tokio::test]
 async fn an_incumbent_that_breaks_the_protocol_gets_no_successor() {
-    for (records, stage, reason) in [
+    let lies = [
         (&["hello"][..], "start", "broke the protocol"),
         (&["[]"], "start", "broke the protocol"),
         (&[r#"{"type":"offer"}"#], "start", "missing field"),
@@ -244,7 +244,8 @@ async fn an_incumbent_that_breaks_the_protocol_gets_no_successor() {
             "adopt",
             "broke the protocol",
         ),
-    ] {
+    ];
+    all(lies, async |(records, stage, reason)| {
         let (incumbent, service, fixture) = start_on_a_channel();
         fixture.set_faults("start:wait");
         for record in records {
@@ -260,7 +261,8 @@ async fn an_incumbent_that_breaks_the_protocol_gets_no_successor() {
         assert!(failed.contains(&stage), "{records:?}: {stage}: {failed}");
         assert_eq!(service.first().exited().await, Exit::Code(1), "{records:?}");
         service.ended().await;
-    }
+    })
+    .await;
 }
 
 /// A message of tomorrow is passed over, and the handover goes on.
