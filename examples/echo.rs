@@ -57,10 +57,10 @@ impl Lifecycle for Visits {
         let Some(file) = &self.file else {
             return Ok(());
         };
-        Ok(std::fs::write(
-            file,
-            self.count.load(Ordering::Relaxed).to_string(),
-        )?)
+        // Renamed, so that nobody ever reads half of it.
+        let new = file.with_extension("new");
+        std::fs::write(&new, self.count.load(Ordering::Relaxed).to_string())?;
+        Ok(std::fs::rename(new, file)?)
     }
 }
 

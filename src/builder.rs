@@ -206,6 +206,9 @@ impl Builder {
 
     /// The program that a successor is started from; by default the path that this process was
     /// started with, looked up anew each time.
+    ///
+    /// This and the options below are those of the incumbent: what a new version of the program sets
+    /// here counts when that one hands over.
     pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.program.path = Some(path.into());
         self

@@ -1,4 +1,284 @@
-//! Zero-downtime restarts for Tokio services.
+//! Zero-downtime restarts for Tokio services: the running process replaces itself, and no client notices.
+//!
+//! A service that is told to restart (`SIGHUP`) starts its program once more. The new process, the *successor*,
+//! inherits the listening sockets, initialises as long as it needs, and says that it is ready. Only then does the old
+//! one, the *incumbent*, stop accepting; it finishes what it has and exits. If the successor fails before it serves,
+//! whatever the way, the incumbent goes on as if nothing had happened, and its log says why.
+//!
+//! This is the reference. The [README] has the overview, [how it works] the transaction with every failure, and
+//! [migrating] the way from `tokio::main`, ecdysis and tableflip.
+//!
+//! # A service
+//!
+//! [`#[handover::main]`][macro] takes the place of `#[tokio::main]`. The [`Context`] is the handle on the life of
+//! this generation: endpoints come from [`bind`](Context::bind), adopted from the predecessor if it has them;
+//! [`ready`](Context::ready) resolves when this generation serves. Nothing is accepted before.
+//!
+#![cfg_attr(feature = "macros", doc = "```no_run")]
+#![cfg_attr(not(feature = "macros"), doc = "```ignore")]
+//! use handover::{Conn, Context};
+//! use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+//!
+//! #[handover::main(drain_timeout = "1m")]
+//! async fn main(cx: Context) -> Result<(), Box<dyn std::error::Error>> {
+//!     let mut listener = cx.bind("127.0.0.1:7000").await?;
+//!     cx.ready().await?;
+//!     // `None` when this generation accepts no more; the open sessions go on.
+//!     while let Some(conn) = listener.accept().await? {
+//!         let draining = cx.draining();
+//!         tokio::spawn(async move {
+//!             tokio::select! {
+//!                 result = echo(conn) => result,
+//!                 // A protocol of one's own knows best when to leave: here, at once.
+//!                 () = draining.cancelled() => Ok(()),
+//!             }
+//!         });
+//!     }
+//!     Ok(())
+//! }
+//!
+//! async fn echo(conn: Conn) -> std::io::Result<()> {
+//!     let mut conn = BufReader::new(conn);
+//!     let mut line = Vec::new();
+//!     while conn.read_until(b'\n', &mut line).await? > 0 {
+//!         conn.write_all(&line).await?;
+//!         line.clear();
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A [`Conn`] counts in the drain until it is dropped, wherever it is moved to. Main returns when its listeners have
+//! ended; the process exits when the last connection has gone, or at the deadline.
+//!
+//! # An axum service
+//!
+//! With the feature `axum`, [`handover::axum::serve`] takes the place of `axum::serve`. It returns when this
+//! generation has drained, and loses no request on the way.
+//!
+#![cfg_attr(feature = "axum", doc = "```no_run")]
+#![cfg_attr(not(feature = "axum"), doc = "```ignore")]
+//! use axum::{Router, routing::get};
+//! use handover::Context;
+//!
+//! #[handover::main]
+//! async fn main(cx: Context) -> Result<(), Box<dyn std::error::Error>> {
+//!     let listener = cx.bind("0.0.0.0:8080").await?;
+//!     let app = Router::new().route("/", get(|| async { "hello" }));
+//!     cx.ready().await?;
+//!     handover::axum::serve(listener, app).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Several servers run side by side: `tokio::try_join!(serve(a, app), serve(b, admin))`.
+//!
+//! # A component
+//!
+//! What has to be initialised, and what only one process may hold, goes into a [`Lifecycle`]: a pool, a cache, a
+//! lock. [`Context::attach`] runs `on_init` there and then and returns an `Arc` of the component; the other hooks run
+//! by themselves, each under a time limit and with the component's name in every error.
+//!
+#![cfg_attr(feature = "macros", doc = "```no_run")]
+#![cfg_attr(not(feature = "macros"), doc = "```ignore")]
+//! use std::sync::Mutex;
+//! use std::time::Duration;
+//!
+//! use handover::{BoxError, Context, Lifecycle};
+//! use tokio::task::AbortHandle;
+//!
+//! /// A job that only one process may run.
+//! #[derive(Default)]
+//! struct Nightly {
+//!     table: String,
+//!     running: Mutex<Option<AbortHandle>>,
+//! }
+//!
+//! impl Lifecycle for Nightly {
+//!     // The incumbent still serves. An error ends this generation, and the incumbent serves on.
+//!     async fn on_init(&mut self) -> Result<(), BoxError> {
+//!         self.table = std::fs::read_to_string("/etc/app/nightly.conf")?;
+//!         Ok(())
+//!     }
+//!
+//!     // The predecessor has let go: its `on_drain` has returned.
+//!     async fn on_active(&self) -> Result<(), BoxError> {
+//!         let job = tokio::spawn(run(self.table.clone()));
+//!         *self.running.lock().unwrap() = Some(job.abort_handle());
+//!         Ok(())
+//!     }
+//!
+//!     async fn on_drain(&self, _deadline: tokio::time::Instant) -> Result<(), BoxError> {
+//!         if let Some(job) = self.running.lock().unwrap().take() {
+//!             job.abort();
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! async fn run(table: String) {
+//!     loop {
+//!         tokio::time::sleep(Duration::from_secs(86_400)).await;
+//!         println!("{table}");
+//!     }
+//! }
+//!
+//! #[handover::main]
+//! async fn main(cx: Context) -> Result<(), BoxError> {
+//!     let _nightly = cx.attach(Nightly::default()).await?;
+//!     let mut listener = cx.bind("127.0.0.1:7000").await?;
+//!     cx.ready().await?;
+//!     while let Some(conn) = listener.accept().await? {
+//!         cx.spawn("session", async move { drop(conn) });
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Tasks
+//!
+//! | task | in the drain |
+//! |---|---|
+//! | [`Context::spawn`] | is waited for, by name; dropped at the deadline |
+//! | [`Context::background`] | is dropped when the drain starts |
+//! | `tokio::spawn` | is waited for as long as it holds a [`Conn`]; otherwise it ends with the runtime |
+//!
+//! [`Context::draining`] and [`Context::aborting`] are [`Token`]s that can be awaited: finish what is there; end now.
+//!
+//! # Without the macro
+//!
+//! The macro expands to a [`Builder`], which has the same options as methods, and some more ([`args`](Builder::args),
+//! [`env`](Builder::env), [`current_dir`](Builder::current_dir)), and which takes values that have to be computed:
+//!
+//! ```
+//! use std::process::ExitCode;
+//! use std::time::Duration;
+//!
+//! use handover::{BoxError, Builder, Context, Signal};
+//!
+//! fn main() -> ExitCode {
+//!     Builder::new()
+//!         .worker_threads(2)
+//!         .drain_timeout(Duration::from_secs(90))
+//!         .handover_signals([Signal::Hangup])
+//!         .run(serve)
+//! }
+//!
+//! async fn serve(cx: Context) -> Result<(), BoxError> {
+//!     let listener = cx.bind("127.0.0.1:0").await?;
+//!     cx.ready().await?;
+//!     println!("listening on {}", listener.local_addr()?);
+//!     // A real service serves here; this one is over.
+//!     cx.stop();
+//!     cx.draining().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # With a runtime of one's own
+//!
+//! [`Builder::prepare`] takes over what the process has inherited; it has to be called before any thread is started.
+//! [`Prepared::run`] is the service, on the runtime that it is awaited on:
+//!
+//! ```
+//! use std::process::ExitCode;
+//!
+//! fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+//!     let prepared = handover::Builder::new().prepare()?;
+//!     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+//!     let code = runtime.block_on(prepared.run(|cx| async move {
+//!         cx.ready().await?;
+//! #       cx.stop();
+//!         cx.draining().await;
+//!         Ok::<(), handover::Error>(())
+//!     }));
+//!     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+//!     Ok(code)
+//! }
+//! ```
+//!
+//! # Other servers
+//!
+//! A [`Listener`] is a stream of [`Conn`]s, a [`tokio_util::net::Listener`] and, with the feature `axum`, an
+//! `axum::serve::Listener`. A [`Conn`] is [`AsyncRead`](tokio::io::AsyncRead), [`AsyncWrite`](tokio::io::AsyncWrite),
+//! `Unpin` and `Send`. So whatever serves such a thing is counted in the drain and ended at its deadline, with no help
+//! of its own. How to say goodbye is left to it: hand [`draining`](Context::draining) to its graceful shutdown. Many
+//! of them close idle connections at once, and that can cost a client the request that it is just sending.
+//!
+//! # Log
+//!
+//! Every change of phase is one event of [`tracing`](https://docs.rs/tracing), at INFO; WARN and ERROR are for an
+//! operator. Without a subscriber a service hands over all the same, and says nothing, not even that a handover has
+//! failed. Let the subscriber write to standard error: while a successor initialises, the incumbent forwards its
+//! standard error, and keeps the last lines for the report of its failure.
+//!
+//! # Signals
+//!
+//! | signal | by default |
+//! |---|---|
+//! | `SIGHUP`, `SIGUSR2` | hand over; refused while a handover is in progress and after one. A `SIGHUP` because the terminal has gone is a stop |
+//! | `SIGTERM`, `SIGINT` | stop after a drain; during a handover the successor is ended first. A second one aborts the drain |
+//!
+//! Both lists can be [changed](Builder::handover_signals), also to none; [`Context::handover`] and [`Context::stop`]
+//! do the same from inside. A signal that the process was started with ignoring (`nohup`) stays ignored. Signals go
+//! to the process that serves: its pid is in the log and in the [pid file](Builder::pid_file). One that has handed
+//! over refuses a handover, and takes a stop for itself alone.
+//!
+//! # Exit codes
+//!
+//! | code | when |
+//! |---|---|
+//! | what main returned | it returned by itself: for a `Result` 0 or 1 |
+//! | 0 | main was dropped at the end of a drain |
+//! | [`deadline_exit_code`](Builder::deadline_exit_code), 0 by default | the deadline or a second stop cut connections, tasks or main |
+//! | 1 | the start failed, or this generation will not serve |
+//! | 101 | main panicked |
+//!
+//! # Environment
+//!
+//! A successor gets the environment and the arguments that this process was *started* with, changed by
+//! [`Builder::env`] and [`Builder::args`]; what the program changed in its own environment since is not passed on.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `HANDOVER_CHANNEL` | device and inode of the socket to the predecessor, which is standard input at that moment; believed only if they agree, so that a child of the service is not fooled. Never set it |
+//! | `LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES` | socket activation, as in [sd_listen_fds(3)]; read by the first generation, hidden from the later ones |
+//!
+//! # Platform
+//!
+//! Linux. The death of a process is seen through a pidfd (Linux 5.3), and through the end of the channel where a
+//! sandbox forbids that. Spawning does not fork, so that its cost does not grow with the memory of the service.
+//!
+//! # Features
+//!
+//! A feature adds to the interface and changes nothing by being on.
+//!
+//! | feature | by default | what |
+//! |---|---|---|
+//! | `macros` | yes | the attribute macro [`#[handover::main]`][macro] |
+//! | `axum` | no | [`handover::axum::serve`]: axum, with HTTP/1.1 and HTTP/2, drained without loss |
+//! | `full` | no | all of the above |
+//! | `test-util` | no | `Builder::start_paused`, for tests; passes on to Tokio's feature of that name |
+//!
+//! [README]: https://crates.io/crates/handover
+//! [how it works]: https://docs.rs/crate/handover/latest/source/docs/how-it-works.md
+//! [migrating]: https://docs.rs/crate/handover/latest/source/docs/migrating.md
+//! [sd_listen_fds(3)]: https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
+#![cfg_attr(
+    feature = "axum",
+    doc = "[`handover::axum::serve`]: crate::axum::serve"
+)]
+#![cfg_attr(
+    not(feature = "axum"),
+    doc = "[`handover::axum::serve`]: https://docs.rs/handover/latest/handover/axum/fn.serve.html"
+)]
+#![cfg_attr(feature = "macros", doc = "[macro]: macro@main")]
+#![cfg_attr(
+    not(feature = "macros"),
+    doc = "[macro]: https://docs.rs/handover/latest/handover/attr.main.html"
+)]
+#![doc(test(attr(deny(warnings), allow(dead_code))))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builder;
 mod context;
@@ -39,3 +319,13 @@ pub use socket::{Endpoint, InvalidEndpoint};
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use serve::axum;
+
+// The documents, so that their code is compiled.
+#[cfg(all(doctest, feature = "axum"))]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/migrating.md")]
+    struct Migrating;
+}

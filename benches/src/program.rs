@@ -1,6 +1,7 @@
 //! A program under measurement, which says in lines on its standard output what it has reached.
 
 use std::{
+    fs,
     io::{self, BufRead, BufReader, Write},
     mem,
     process::{ChildStdin, ChildStdout, Command, Stdio},
@@ -93,6 +94,21 @@ impl Program {
                 return Ok(rest.trim_start().to_owned());
             }
         }
+    }
+
+    /// Returns the processor time that the threads of the generation that serves have used, in seconds.
+    ///
+    /// # Errors
+    ///
+    /// If it does not exist.
+    pub fn processor_time(&self) -> io::Result<f64> {
+        let mut nanoseconds = 0.0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.serving))? {
+            let times = fs::read_to_string(thread?.path().join("schedstat"))?;
+            let running = times.split(' ').next().unwrap_or_default();
+            nanoseconds += running.parse::<f64>().map_err(io::Error::other)?;
+        }
+        Ok(nanoseconds / 1e9)
     }
 
     /// Takes the process with this number as the one that serves, and waits until the one before has gone.

@@ -44,18 +44,20 @@ pub(crate) fn concern(error: &io::Error) -> Concern {
     }
 }
 
-/// The pause after a lack of resources: it doubles up to a second, and says once that it is there
-/// and once that it is over.
+/// The pause after a lack of resources: it doubles up to a second, as long as nothing is accepted
+/// in between. A lack is said once, and once its end.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     pause: Option<Pin<Box<Sleep>>>,
     length: Duration,
+    /// Whether a lack was said whose end was not.
+    lacking: bool,
 }
 
 impl Backoff {
     /// Starts a pause.
     pub(crate) fn start(&mut self, endpoint: &Endpoint, error: &io::Error) {
-        if self.length.is_zero() {
+        if !std::mem::replace(&mut self.lacking, true) {
             tracing::warn!(%endpoint, %error, "accepting pauses: this process lacks resources");
         }
         self.length = (self.length * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
@@ -74,8 +76,14 @@ impl Backoff {
     }
 
     /// Notes that a connection was accepted.
-    pub(crate) fn succeeded(&mut self, endpoint: &Endpoint) {
-        if !self.length.is_zero() {
+    pub(crate) fn succeeded(&mut self) {
+        self.length = Duration::ZERO;
+    }
+
+    /// Notes that the queue was found empty, which is the end of a lack: accept(2) takes a
+    /// descriptor before it looks. A connection alone is not: with each that ends, one more fits in.
+    pub(crate) fn emptied(&mut self, endpoint: &Endpoint) {
+        if std::mem::take(&mut self.lacking) {
             self.length = Duration::ZERO;
             tracing::info!(%endpoint, "accepting goes on");
         }

@@ -118,7 +118,7 @@ impl Listener {
             }
             let error = match self.poll_sockets(cx, state) {
                 Poll::Ready(Ok(conn)) => {
-                    self.backoff.succeeded(&self.endpoint);
+                    self.backoff.succeeded();
                     return Poll::Ready(Ok(Some(conn)));
                 }
                 Poll::Ready(Err(error)) => error,
@@ -126,7 +126,10 @@ impl Listener {
                     self.gate.set(State::Ended);
                     continue;
                 }
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.backoff.emptied(&self.endpoint);
+                    return Poll::Pending;
+                }
             };
             match concern(&error) {
                 Concern::Connection => tracing::debug!(%error, "a connection went away"),

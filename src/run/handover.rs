@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::input::{FromPeer, Input};
-use super::peer::{Lent, Peer, deliver, exit_of, exited};
+use super::peer::{Lent, Letter, Peer, deliver, exit_of, exited};
 use super::program::Resolved;
 use crate::lifecycle::forward::{Tail, forward};
 use crate::lifecycle::token::Token;
@@ -30,6 +30,10 @@ pub(crate) struct Handover {
     pub(crate) number: u64,
     /// When it was triggered.
     pub(crate) since: Instant,
+    /// The pipe that is the successor's standard error.
+    pipe: Option<Arc<OwnedFd>>,
+    /// What of the Offer had no room in the channel before there was anybody to read it.
+    unsent: Vec<Letter>,
     successor: Option<Running>,
     timers: HashMap<Timer, AbortHandle>,
     queue: UnboundedSender<Input>,
@@ -41,8 +45,6 @@ struct Running {
     process: Arc<Mutex<Process>>,
     peer: Peer,
     tail: Tail,
-    /// The pipe that is its standard error, for the Offer.
-    pipe: Arc<OwnedFd>,
     forwarding: Option<Forwarding>,
     finish: Token,
 }
@@ -54,7 +56,46 @@ type Forwarding = JoinHandle<io::Result<()>>;
 pub(crate) struct Started {
     process: Process,
     channel: Channel,
-    pipe: OwnedFd,
+}
+
+/// What connects a successor with this process: made before it is started, so that the Offer can
+/// lie in its channel by then. A successor whose predecessor dies at once finds all the same what
+/// it needs in order to serve.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    ours: Channel,
+    theirs: Channel,
+    pipe: Arc<OwnedFd>,
+    stderr: OwnedFd,
+}
+
+impl Connection {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (ours, theirs) = Channel::pair()?;
+        ours.set_nonblocking(true)?;
+        let (pipe, stderr) = stdio::pipe()?;
+        Ok(Self {
+            ours,
+            theirs,
+            pipe: Arc::new(pipe),
+            stderr,
+        })
+    }
+
+    /// The pipe that is the successor's standard error.
+    pub(crate) fn pipe(&self) -> Lent {
+        Lent::Other(Arc::clone(&self.pipe))
+    }
+
+    /// Puts letters into the channel as long as there is room, and gives back those that are left.
+    pub(crate) fn fill(&self, letters: Vec<Letter>) -> Vec<Letter> {
+        let mut letters = letters.into_iter().peekable();
+        while letters
+            .next_if(|letter| letter.post(&self.ours).is_ok())
+            .is_some()
+        {}
+        letters.collect()
+    }
 }
 
 impl Handover {
@@ -63,12 +104,18 @@ impl Handover {
     pub(crate) fn start(
         number: u64,
         program: io::Result<Resolved>,
+        connection: io::Result<Connection>,
+        unsent: Vec<Letter>,
         blocked: SigSet,
         queue: UnboundedSender<Input>,
     ) -> Self {
+        let pipe = connection
+            .as_ref()
+            .ok()
+            .map(|connection| Arc::clone(&connection.pipe));
         let answer = queue.clone();
         let work = move || {
-            let result = program.and_then(|program| spawn(&program, &blocked));
+            let result = program.and_then(|program| spawn(&program, connection?, &blocked));
             let spawned = Input::Spawned {
                 handover: number,
                 result,
@@ -92,6 +139,8 @@ impl Handover {
         Self {
             number,
             since: Instant::now(),
+            pipe,
+            unsent,
             successor: None,
             timers: HashMap::new(),
             queue,
@@ -101,19 +150,14 @@ impl Handover {
     /// Puts the started program on the runtime: its channel, its death, its standard error. It is
     /// ended where that fails: without its channel it would take this process for dead, and serve.
     pub(crate) fn run(&mut self, started: Started) -> io::Result<u32> {
-        let Started {
-            process,
-            channel,
-            pipe,
-        } = started;
-        match self.watch(&process, channel, &pipe) {
+        let Started { process, channel } = started;
+        match self.watch(&process, channel) {
             Ok((peer, tail, finish, forwarding)) => {
                 let pid = process.id();
                 self.successor = Some(Running {
                     process: Arc::new(Mutex::new(process)),
                     peer,
                     tail,
-                    pipe: Arc::new(pipe),
                     forwarding: Some(forwarding),
                     finish,
                 });
@@ -130,8 +174,8 @@ impl Handover {
         &self,
         process: &Process,
         channel: Channel,
-        pipe: &OwnedFd,
     ) -> io::Result<(Peer, Tail, Token, Forwarding)> {
+        let pipe = self.pipe.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let copy = pipe.try_clone()?;
         let pidfd = process.pidfd().and_then(|fd| fd.try_clone_to_owned().ok());
         let (handover, queue) = (self.number, self.queue.clone());
@@ -153,11 +197,13 @@ impl Handover {
         self.successor.as_ref().map(|running| &running.peer)
     }
 
-    /// The pipe that is the successor's standard error.
-    pub(crate) fn pipe(&self) -> Option<Lent> {
-        self.successor
-            .as_ref()
-            .map(|running| Lent::Other(Arc::clone(&running.pipe)))
+    /// Sends what was left of the Offer.
+    pub(crate) fn send_rest(&mut self) {
+        if let Some(running) = &self.successor {
+            self.unsent
+                .drain(..)
+                .for_each(|letter| running.peer.send(letter));
+        }
     }
 
     pub(crate) fn start_timer(&mut self, timer: Timer, after: Duration) {
@@ -249,9 +295,7 @@ impl Handover {
     }
 }
 
-fn spawn(program: &Resolved, blocked: &SigSet) -> io::Result<Started> {
-    let (ours, theirs) = Channel::pair()?;
-    let (pipe, stderr) = stdio::pipe()?;
+fn spawn(program: &Resolved, connection: Connection, blocked: &SigSet) -> io::Result<Started> {
     let spawn = Spawn {
         program: &program.program,
         arguments: &program.arguments,
@@ -259,11 +303,10 @@ fn spawn(program: &Resolved, blocked: &SigSet) -> io::Result<Started> {
         directory: program.directory.as_deref(),
         blocked,
     };
-    let process = spawn.start(theirs, stderr)?;
+    let process = spawn.start(connection.theirs, connection.stderr)?;
     Ok(Started {
         process,
-        channel: ours,
-        pipe,
+        channel: connection.ours,
     })
 }
 

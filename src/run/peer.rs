@@ -24,12 +24,16 @@ pub(crate) struct Peer {
 /// What waits to be sent.
 #[derive(Debug)]
 enum Outgoing {
-    Record {
-        record: Vec<u8>,
-        descriptors: Vec<Lent>,
-    },
+    Letter(Letter),
     /// Answered when everything before it was sent.
     Mark(oneshot::Sender<()>),
+}
+
+/// A record, and what rides along with it.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) record: Vec<u8>,
+    pub(crate) descriptors: Vec<Lent>,
 }
 
 /// Something whose descriptors ride along with a record.
@@ -51,13 +55,9 @@ impl Peer {
         tokio::spawn(async move {
             while let Some(outgoing) = queue.recv().await {
                 match outgoing {
-                    Outgoing::Record {
-                        record,
-                        descriptors,
-                    } => {
-                        let descriptors: Vec<BorrowedFd<'_>> =
-                            descriptors.iter().flat_map(Lent::descriptors).collect();
-                        if let Err(error) = sender.send(&record, &descriptors).await {
+                    Outgoing::Letter(letter) => {
+                        let sent = sender.send(&letter.record, &letter.descriptors()).await;
+                        if let Err(error) = sent {
                             failed(error);
                         }
                     }
@@ -70,13 +70,8 @@ impl Peer {
     }
 
     /// Queues a record. A neighbour that has gone is noticed by its watch, not here.
-    pub(crate) fn send(&self, record: Vec<u8>, descriptors: Vec<Lent>) {
-        self.outbox
-            .send(Outgoing::Record {
-                record,
-                descriptors,
-            })
-            .ok();
+    pub(crate) fn send(&self, letter: Letter) {
+        self.outbox.send(Outgoing::Letter(letter)).ok();
     }
 
     /// The channel on the runtime.
@@ -143,6 +138,28 @@ impl Peer {
                 }
             }
         });
+    }
+}
+
+impl Letter {
+    /// A record that nothing rides along with.
+    pub(crate) fn plain(record: Vec<u8>) -> Self {
+        Self {
+            record,
+            descriptors: Vec::new(),
+        }
+    }
+
+    /// Sends it now, if the channel has room.
+    pub(crate) fn post(&self, channel: &Channel) -> io::Result<()> {
+        channel.send(&self.record, &self.descriptors())
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.descriptors
+            .iter()
+            .flat_map(Lent::descriptors)
+            .collect()
     }
 }
 

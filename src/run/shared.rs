@@ -238,11 +238,11 @@ impl Shared {
         self.store.release(key)
     }
 
-    /// Moves the gates of some endpoints.
-    pub(crate) fn set_gates_of(&self, keys: &[String], datagrams_only: bool, state: State) {
+    /// Moves the gates of some endpoints, of those kinds.
+    pub(crate) fn set_gates_of(&self, keys: &[String], kinds: fn(Kind) -> bool, state: State) {
         let gates = self.gates();
         for (kind, gate) in keys.iter().filter_map(|key| gates.endpoints.get(key)) {
-            if !datagrams_only || !kind.is_stream() {
+            if kinds(*kind) {
                 gate.set(state);
             }
         }

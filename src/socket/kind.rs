@@ -43,6 +43,11 @@ impl Kind {
         Self::STREAMS.contains(&self)
     }
 
+    /// Is it one that datagrams come out of?
+    pub(crate) fn is_datagram(self) -> bool {
+        matches!(self, Self::Udp | Self::UnixDatagram)
+    }
+
     /// Is its address an IP address and a port?
     pub(crate) fn is_inet(self) -> bool {
         matches!(self, Self::Tcp | Self::Udp)

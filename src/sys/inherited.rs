@@ -43,7 +43,7 @@ pub(crate) struct Start {
     /// All arguments, the program's name among them.
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(OsString, OsString)>,
-    /// `None` where the directory was gone already.
+    /// Where the directory was gone already, the path that it had: it may be made again.
     pub(crate) directory: Option<PathBuf>,
     /// Whether there was a controlling terminal, whose loss makes `SIGHUP` a farewell.
     pub(crate) terminal: bool,
@@ -78,7 +78,7 @@ impl Inherited {
 impl Start {
     fn read() -> Self {
         let arguments: Vec<_> = std::env::args_os().collect();
-        let directory = std::env::current_dir().ok();
+        let directory = std::env::current_dir().ok().or_else(vanished_directory);
         let environment = std::env::vars_os()
             .filter(|(key, _)| !PERSONAL_VARIABLES.iter().any(|personal| key == personal))
             .collect();
@@ -93,6 +93,14 @@ impl Start {
             terminal: process::has_terminal(),
         }
     }
+}
+
+/// The path of the working directory where getcwd(2) knows none: in `/proc` it is followed by a
+/// remark, as in proc_pid_exe(5).
+fn vanished_directory() -> Option<PathBuf> {
+    let path = std::fs::read_link("/proc/self/cwd").ok()?;
+    let path = path.as_os_str().as_bytes().strip_suffix(b" (deleted)")?;
+    Some(PathBuf::from(OsStr::from_bytes(path)))
 }
 
 /// The channel is believed only if standard input is the very socket that the variable names, so

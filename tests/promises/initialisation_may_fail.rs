@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use handover_tests::{Identity, Load, Process, Signal, eventually};
+use handover_tests::load::{Request, ask};
+use handover_tests::{Identity, Load, Process, Signal, Source, eventually};
 
 use crate::support::{Fixture, Running, signal};
 
@@ -244,6 +245,45 @@ async fn on_ready_fails() {
     .await;
 }
 
+/// Whoever asks for a handover from inside the program is told in parts what went wrong.
+#[tokio::test]
+async fn the_error_has_the_reason_in_parts() {
+    let fixture = Fixture::new();
+    let running = fixture.start().await;
+    for (fault, parts) in [
+        (
+            "init:fail",
+            vec![r#"Some("init"), Some("fault"), Some("exited with status 1")"#],
+        ),
+        (
+            "ready:panic",
+            vec![
+                r#"Some("ready"), Some("fault")"#,
+                "this panic was asked for",
+            ],
+        ),
+        (
+            "init:kill",
+            vec![
+                r#"Some("init"), None, Some("was killed by SIGKILL")"#,
+                "fault: Kill at Init",
+            ],
+        ),
+    ] {
+        fixture.set_faults(fault);
+        let answer = ask(&running.target, &Request::get("/handover"))
+            .await
+            .expect("an answer");
+        let answer = String::from_utf8_lossy(&answer.body);
+        for part in parts {
+            assert!(
+                answer.contains(part),
+                "{fault}: `{part}` is not in: {answer}"
+            );
+        }
+    }
+}
+
 /// The successor ends when it has said that it is ready and before it has heard of the commit: the
 /// incumbent is stopped meanwhile, and finds both messages, the readiness and the death, at once.
 #[tokio::test]
@@ -387,16 +427,24 @@ async fn fails_in_all_these_ways(failures: &[Failure]) {
     load.stop().await.assert_nothing_lost();
 }
 
-/// Asks for a handover, and returns what is reported of its failure.
+/// Asks for a handover, and returns what an operator reads of its failure: what the successor has
+/// written to its standard error, and after it the incumbent's report.
 async fn failed_handover(running: &Running, incumbent: Identity) -> String {
-    let from = running.service.output().len();
+    let output = running.service.output();
+    let from = output.len();
     signal(incumbent, Signal::HUP);
-    running
-        .service
-        .output()
-        .find_from(from, "handover failed")
+    output
+        .wait_for("the report of a failed handover", |lines| {
+            let errors = lines[from..]
+                .iter()
+                .filter(|line| line.source == Source::Stderr);
+            let texts: Vec<&str> = errors.map(|line| line.text.as_str()).collect();
+            let report = texts
+                .iter()
+                .position(|text| text.contains("handover failed"))?;
+            Some(texts[..=report].join("\n"))
+        })
         .await
-        .text
 }
 
 /// Waits until the successor has said that it is ready, and its predecessor is stopped.

@@ -3,12 +3,15 @@
 mod activation_stays;
 mod client;
 mod datagrams_survive;
+mod environment_is_kept;
 mod exclusive_things;
 mod initialisation_may_fail;
+mod limits_of_resources;
 mod neighbours_may_lie;
 mod no_old_code_stays;
 mod nothing_before_commit;
 mod nothing_is_lost;
+mod nothing_leaks;
 mod one_at_a_time;
 mod outlives_either_process;
 mod ports_and_paths_stay;

@@ -1,6 +1,10 @@
 //! Turns the name of the package into the protocol that it speaks.
 
 fn main() {
+    // The library's features are not this package's: no `--all-features` can turn them on.
+    println!(
+        "cargo::rustc-check-cfg=cfg(feature, values(\"axum\", \"macros\", \"test-util\", \"tonic\"))"
+    );
     let name = env!("CARGO_PKG_NAME");
     let protocol = name.strip_prefix("handover-");
     let protocol = protocol.expect("the package is named after its protocol");

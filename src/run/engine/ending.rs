@@ -232,12 +232,14 @@ impl Engine {
         main_ended && (quiet && may_exit || drain.over) && !left_behind
     }
 
-    /// Lets the last words to the successor reach it; one that does not read them sees the end.
+    /// Lets the last words to a neighbour reach it; one that does not read them sees the end. A
+    /// predecessor that does not hear of a stop takes the end for a crash, and serves again.
     pub(super) async fn flush(&self) {
-        if let Some(peer) = self.handover.as_ref().and_then(Handover::peer) {
+        let successor = self.handover.as_ref().and_then(Handover::peer);
+        for peer in self.predecessor.iter().chain(successor) {
             let flushed = tokio::time::timeout(LAST_WORDS, peer.flush()).await;
             if flushed.is_err() {
-                tracing::debug!("the successor does not read");
+                tracing::debug!("a neighbour does not read");
             }
         }
     }
@@ -269,5 +271,5 @@ pub(super) fn pid_file(shared: &Shared) -> Option<PidFile> {
     Some(PidFile::new(path, std::process::id()))
 }
 
-/// How long a successor that does not read may keep an ended generation.
+/// How long a neighbour that does not read may keep an ended generation.
 const LAST_WORDS: Duration = Duration::from_millis(200);

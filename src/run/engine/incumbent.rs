@@ -10,16 +10,17 @@ use super::ending::pid_file;
 use crate::context::Successor as Taken;
 use crate::error::Error;
 use crate::lifecycle::phase::Phase;
+use crate::net::backoff::{Concern, concern};
 use crate::net::gate::State;
 use crate::protocol::incumbent;
 use crate::protocol::{
     Capabilities, LATE_SOCKETS, Offer, Outcome, Role, Sockets, ToIncumbent, ToSuccessor, Versions,
     decode, encode,
 };
-use crate::run::handover::{Handover, Started};
+use crate::run::handover::{Connection, Handover, Started};
 use crate::run::input::FromPeer;
-use crate::run::peer::Lent;
-use crate::socket::{Description, Socket};
+use crate::run::peer::{Lent, Letter};
+use crate::socket::{Description, Kind, Socket};
 use crate::sys::{pidfd, process, stdio};
 
 impl Engine {
@@ -136,8 +137,7 @@ impl Engine {
             return;
         }
         for key in std::mem::take(&mut self.late) {
-            let entries = self.shared.store.offer_of(&key);
-            self.send_sockets(entries);
+            self.send_to_successor(letters(self.shared.store.offer_of(&key)));
         }
     }
 
@@ -145,7 +145,11 @@ impl Engine {
         use incumbent::Action;
         match action {
             Action::Spawn => self.spawn(),
-            Action::SendOffer => self.send_offer(),
+            Action::SendOffer => {
+                if let Some(handover) = &mut self.handover {
+                    handover.send_rest();
+                }
+            }
             Action::Send(message) => self.tell_successor(&message),
             Action::StartTimer(timer) => {
                 let options = &self.shared.options;
@@ -165,12 +169,23 @@ impl Engine {
                 }
             }
             Action::Park { claimed } => {
-                self.shared.set_gates_of(&claimed, true, State::Shut);
+                self.shared
+                    .set_gates_of(&claimed, Kind::is_datagram, State::Shut);
+                self.claimed = claimed;
                 self.hand_over(incumbent::Event::Parked);
             }
-            Action::Unpark | Action::ReopenGates => self.shared.set_gates(State::Open),
+            Action::Unpark => {
+                self.shared
+                    .set_gates_of(&self.claimed, Kind::is_datagram, State::Open);
+            }
             Action::CloseGates { claimed } => {
-                self.shared.set_gates_of(&claimed, false, State::Shut);
+                self.shared
+                    .set_gates_of(&claimed, Kind::is_stream, State::Shut);
+            }
+            // What was parked stays so until the successor has ended.
+            Action::ReopenGates => {
+                self.shared
+                    .set_gates_of(&self.claimed, Kind::is_stream, State::Open);
             }
             Action::EndSuccessor => {
                 self.ending = true;
@@ -204,33 +219,49 @@ impl Engine {
             "handover begins"
         );
         let program = self.shared.options.program.resolve(&self.origin.start);
-        let queue = self.shared.queue.clone();
+        let connection = Connection::new().and_then(|connection| {
+            let unsent = connection.fill(self.offer(&connection)?);
+            Ok((connection, unsent))
+        });
+        let (connection, unsent) = match connection {
+            Ok((connection, unsent)) => (Ok(connection), unsent),
+            Err(error) => (Err(error), Vec::new()),
+        };
         self.spawning = true;
         self.handover = Some(Handover::start(
             self.handovers,
             program,
+            connection,
+            unsent,
             self.origin.blocked,
-            queue,
+            self.shared.queue.clone(),
         ));
     }
 
-    pub(super) fn send_offer(&mut self) {
+    /// The Offer, and the sockets.
+    ///
+    /// What this process does not have is left out. What it has and cannot copy for a lack of
+    /// descriptors is an error: a successor without it would serve, and write to a closed pipe.
+    pub(super) fn offer(&mut self, connection: &Connection) -> io::Result<Vec<Letter>> {
         let mut descriptors = Vec::new();
         let mut roles = Vec::new();
         let mut lend = |role, fd: io::Result<OwnedFd>| match fd {
             Ok(fd) => {
                 roles.push(role);
                 descriptors.push(Lent::Other(Arc::new(fd)));
+                Ok(())
             }
-            Err(error) => tracing::debug!(?role, %error, "nothing to lend"),
+            Err(error) if concern(&error) == Concern::Resources => Err(error),
+            Err(error) => {
+                tracing::debug!(?role, %error, "nothing to lend");
+                Ok(())
+            }
         };
-        lend(Role::IncumbentPidfd, pidfd::open(std::process::id()));
-        lend(Role::Stdin, stdio::copy_stdin());
-        lend(Role::Stderr, stdio::copy_stderr());
-        if let Some(pipe) = self.handover.as_ref().and_then(Handover::pipe) {
-            roles.push(Role::StderrPipe);
-            descriptors.push(pipe);
-        }
+        lend(Role::IncumbentPidfd, pidfd::open(std::process::id()))?;
+        lend(Role::Stdin, stdio::copy_stdin())?;
+        lend(Role::Stderr, stdio::copy_stderr())?;
+        roles.push(Role::StderrPipe);
+        descriptors.push(connection.pipe());
         let mut older = Vec::new();
         for old in &self.older {
             if let Some(pidfd) = &old.pidfd {
@@ -266,32 +297,17 @@ impl Engine {
             older,
             descriptors: roles,
         };
-        self.send_to_successor(&ToSuccessor::Offer(offer), descriptors);
-        self.send_sockets(entries);
-    }
-
-    pub(super) fn send_sockets(&self, entries: Vec<(Description, Arc<Socket>)>) {
-        let (descriptions, sockets): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
-        let mut sockets = sockets.into_iter().map(Lent::Socket);
-        for part in Sockets::split(descriptions) {
-            let lent = sockets.by_ref().take(part.entries.len()).collect();
-            self.send_to_successor(&ToSuccessor::Sockets(part), lent);
-        }
+        let offer = letter(&ToSuccessor::Offer(offer), descriptors);
+        Ok(offer.into_iter().chain(letters(entries)).collect())
     }
 
     pub(super) fn tell_successor(&self, message: &ToSuccessor) {
-        self.send_to_successor(message, Vec::new());
+        self.send_to_successor(letter(message, Vec::new()));
     }
 
-    pub(super) fn send_to_successor(&self, message: &ToSuccessor, descriptors: Vec<Lent>) {
-        tracing::debug!(?message, "to the successor");
-        match (
-            encode(message),
-            self.handover.as_ref().and_then(Handover::peer),
-        ) {
-            (Ok(record), Some(peer)) => peer.send(record, descriptors),
-            (Err(error), _) => tracing::error!(%error, "a message to the successor is too long"),
-            (_, None) => {}
+    fn send_to_successor(&self, letters: impl IntoIterator<Item = Letter>) {
+        if let Some(peer) = self.handover.as_ref().and_then(Handover::peer) {
+            letters.into_iter().for_each(|letter| peer.send(letter));
         }
     }
 
@@ -341,6 +357,7 @@ impl Engine {
                     component = failure.component,
                     exit = failure.ended,
                     elapsed_ms,
+                    stderr = lines[lines.len().saturating_sub(LINES)..].join(" | "),
                     "handover failed, this generation serves on: {failure}"
                 );
                 self.assert_pid_file();
@@ -368,6 +385,33 @@ impl Engine {
     pub(super) fn assert_pid_file(&self) {
         if let Some(Err(error)) = pid_file(&self.shared).map(|file| file.assert()) {
             tracing::error!(%error, "no pid file");
+        }
+    }
+}
+
+/// How many lines of the successor's standard error stand in the report again.
+const LINES: usize = 5;
+
+/// Sockets, in as many records as they need.
+fn letters(entries: Vec<(Description, Arc<Socket>)>) -> impl Iterator<Item = Letter> {
+    let (descriptions, sockets): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
+    let mut sockets = sockets.into_iter().map(Lent::Socket);
+    Sockets::split(descriptions).filter_map(move |part| {
+        let lent = sockets.by_ref().take(part.entries.len()).collect();
+        letter(&ToSuccessor::Sockets(part), lent)
+    })
+}
+
+fn letter(message: &ToSuccessor, descriptors: Vec<Lent>) -> Option<Letter> {
+    tracing::debug!(?message, "to the successor");
+    match encode(message) {
+        Ok(record) => Some(Letter {
+            record,
+            descriptors,
+        }),
+        Err(error) => {
+            tracing::error!(%error, "a message to the successor is too long");
+            None
         }
     }
 }

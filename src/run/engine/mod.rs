@@ -76,6 +76,8 @@ pub(crate) struct Engine {
     in_offer: HashSet<String>,
     /// Endpoints whose listener was dropped while a handover was under way.
     abandoned: Vec<String>,
+    /// Endpoints that the successor has claimed.
+    claimed: Vec<String>,
     /// Endpoints that were opened since the Offer.
     late: Vec<String>,
     /// Whether inherited endpoints that nobody claimed are to be closed, once no successor can
@@ -134,6 +136,7 @@ impl Engine {
             unperformed: Vec::new(),
             in_offer: HashSet::new(),
             abandoned: Vec::new(),
+            claimed: Vec::new(),
             late: Vec::new(),
             close_unclaimed: false,
             asking: None,

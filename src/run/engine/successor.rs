@@ -18,6 +18,7 @@ use crate::protocol::{ToIncumbent, ToSuccessor, decode, encode};
 use crate::run::handover::report_forwarding;
 use crate::run::input::{FromPeer, Input};
 use crate::run::old::Old;
+use crate::run::peer::Letter;
 use crate::run::shared::Shared;
 use crate::run::start::{Refused, adopt};
 use crate::sys::{process, stdio};
@@ -142,7 +143,7 @@ impl Engine {
     pub(super) fn tell_predecessor(&self, message: &ToIncumbent) {
         tracing::debug!(?message, "to the predecessor");
         match (encode(message), &self.predecessor) {
-            (Ok(record), Some(peer)) => peer.send(record, Vec::new()),
+            (Ok(record), Some(peer)) => peer.send(Letter::plain(record)),
             (Err(error), _) => tracing::error!(%error, "a message to the predecessor is too long"),
             (_, None) => {}
         }

@@ -80,6 +80,13 @@ impl App {
                 let body = request.into_body().collect().await.unwrap();
                 text(&body.to_bytes().len().to_string())
             }
+            "/later" => {
+                tokio::spawn(async move {
+                    request.into_body().collect().await.unwrap();
+                    self.entered.add_permits(1);
+                });
+                text("accepted")
+            }
             "/large" => text(&"x".repeat(LARGE)),
             "/medium" => text(&"x".repeat(MEDIUM)),
             "/ignore" => text("ignored"),

@@ -1,6 +1,12 @@
 //! The adapter for axum, on a real listener.
 
-use std::{future::IntoFuture, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    future::{IntoFuture, pending},
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use ::axum::{
     Router,
@@ -80,6 +86,14 @@ fn spawn<M: MakeService>(server: Serve<M>) -> JoinHandle<std::io::Result<()>> {
 
 async fn connect(address: SocketAddr) -> Client<TcpStream> {
     Client::new(TcpStream::connect(address).await.unwrap())
+}
+
+/// The request that opens a WebSocket.
+fn web_socket(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
 }
 
 async fn hello() -> &'static str {
@@ -203,12 +217,7 @@ async fn a_web_socket_counts_until_it_is_closed() {
     let app = any(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(echo));
     let server = spawn(serve(listener, app));
     let mut client = connect(address).await;
-    client
-        .send(
-            "GET / HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        )
-        .await;
+    client.send(web_socket("/")).await;
     let head = client.read_until("\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
 
@@ -229,11 +238,24 @@ async fn a_web_socket_counts_until_it_is_closed() {
 
 #[tokio::test]
 async fn an_abort_ends_what_is_left() {
+    async fn forget(socket: WebSocket) {
+        pending::<()>().await;
+        drop(socket);
+    }
+
     let (generation, listener, address) = Generation::on_tcp().await;
-    let app = get(async || std::future::pending::<()>().await);
+    let app = Router::new()
+        .route("/", get(async || pending::<()>().await))
+        .route(
+            "/ws",
+            any(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(forget)),
+        );
     let server = spawn(serve(listener, app));
     let mut client = connect(address).await;
     client.get("/").await;
+    let mut forgotten = connect(address).await;
+    forgotten.send(web_socket("/ws")).await;
+    forgotten.read_until("\r\n\r\n").await;
     settle().await;
     generation.drain();
     settle().await;
@@ -244,7 +266,9 @@ async fn an_abort_ends_what_is_left() {
     must(server).await.unwrap().unwrap();
     client.end().await.unwrap();
     settle().await;
-    assert_eq!(generation.tracker.open(), 0);
+    // The one that nobody reads is told, and still held.
+    forgotten.end().await.unwrap();
+    assert_eq!(generation.tracker.open(), 1);
 }
 
 #[tokio::test]

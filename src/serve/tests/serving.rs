@@ -105,6 +105,12 @@ async fn the_limit_on_heads_leaves_everything_else_alone() {
     wait().await; // within the body of a request
     client.send("def").await;
     client.reply().await.expect("6", false);
+    client.send(post("/later", 6) + "abc").await;
+    client.reply().await.expect("accepted", false);
+    client.send("d").await;
+    wait().await; // within the body of a request that has its response
+    client.send("ef").await;
+    must(bench.app.entered()).await;
     client.get("/hold").await;
     wait().await; // within the call
     bench.app.release();

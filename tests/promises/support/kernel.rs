@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use handover_tests::{Identity, Process};
 
@@ -34,4 +35,11 @@ pub(crate) fn socket_inodes(identity: Identity) -> BTreeSet<u64> {
         .iter()
         .filter_map(|descriptor| descriptor.socket_inode())
         .collect()
+}
+
+/// The targets of the three standard streams.
+pub(crate) fn streams(identity: Identity) -> [PathBuf; 3] {
+    [0, 1, 2].map(|number| {
+        fs::read_link(format!("/proc/{}/fd/{number}", identity.pid)).expect("it serves")
+    })
 }

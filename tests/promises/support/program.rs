@@ -19,6 +19,8 @@ impl Fixture {
     pub(crate) fn open_to_everybody(&self) {
         let mode = Permissions::from_mode(0o777);
         fs::set_permissions(self.path("."), mode).expect("a directory of ours");
+        let mode = Permissions::from_mode(0o666);
+        fs::set_permissions(self.path("faults.go"), mode).expect("a FIFO of ours");
         self.deploy_copy();
     }
 
