@@ -290,7 +290,8 @@ async fn a_service_that_stops_refuses_new_connections_at_once() {
     };
     let refused = || {
         let error = TcpStream::connect(address).err()?;
-        Some(assert_eq!(error.kind(), ErrorKind::ConnectionRefused))
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        Some(())
     };
     eventually("a refusal", refused).await;
     assert_eq!(client.ask("/").await, incumbent);
