@@ -92,17 +92,17 @@ async fn a_successor_that_breaks_the_protocol_is_ended() {
         (
             &[r#"send {"type":"teleport"}"#, "wait"],
             "start",
-            "did not answer in time",
+            "was not ready in time",
         ),
         (
             &[ACCEPTED, r#"send {"type":"teleport","to":[1]}"#, "wait"],
             "init",
-            "did not answer in time",
+            "was not ready in time",
         ),
         (
             &[ACCEPTED, READY, "receive commit", "wait"],
             "commit",
-            "did not answer in time",
+            "was not ready in time",
         ),
     ];
     all(lies, async |(script, stage, reason)| {

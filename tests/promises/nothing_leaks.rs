@@ -201,9 +201,10 @@ impl State {
         let now = Self::now(identity);
         assert!(in_time.is_ok(), "{identity} has {now:#?}, not {self:#?}");
         assert!(now.highest <= self.highest + SLACK, "{identity}: {now:#?}");
-        let limit = self.memory.proportional + self.memory.proportional / 2;
+        // Not the proportional set size: that depends on who else runs the same program.
+        let limit = self.memory.resident + self.memory.resident / 2;
         assert!(
-            now.memory.proportional < limit,
+            now.memory.resident < limit,
             "{identity} has {now:?}, not {self:?}"
         );
     }
