@@ -260,7 +260,7 @@ async fn exchange(mut connection: TcpStream) -> String {
 
 fn ended(lines: &[Line]) -> Option<Line> {
     let end = |line: &&Line| {
-        line.text.contains("handover failed") || line.text.contains("active: the predecessor")
+        line.text.contains("handover failed") || line.text.contains(" active generation=")
     };
     lines.iter().find(end).cloned()
 }
