@@ -257,6 +257,7 @@
 //! |---|---|---|
 //! | `macros` | yes | the attribute macro [`#[handover::main]`][macro] |
 //! | `axum` | no | [`handover::axum::serve`]: axum, with HTTP/1.1 and HTTP/2, drained without loss |
+//! | `tonic` | no | `tonic::transport::server::Connected` for [`Conn`]: tonic takes a [`Listener`] and knows its peers |
 //! | `full` | no | all of the above |
 //! | `test-util` | no | `Builder::start_paused`, for tests; passes on to Tokio's feature of that name |
 //!
@@ -290,6 +291,10 @@ mod run;
 mod runtime;
 #[cfg(feature = "axum")]
 mod serve;
+// Beside the driver, which it does not need.
+#[cfg(feature = "tonic")]
+#[path = "serve/tonic.rs"]
+mod serve_tonic;
 mod socket;
 #[allow(
     unsafe_code,
