@@ -1,6 +1,7 @@
 //! Every promise of the design, kept by real processes and real sockets.
 
 mod activation_stays;
+mod any_server;
 mod client;
 mod datagrams_survive;
 mod environment_is_kept;
