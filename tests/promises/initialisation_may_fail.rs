@@ -454,7 +454,7 @@ async fn served_on(running: &Running, load: &Load, incumbent: Identity) {
     assert_eq!(report.newest(), Some(incumbent));
     // Whatever it had started has been reaped, and what that had started has gone with it.
     let process = Process::open(incumbent.pid).expect("it has just answered");
-    assert_eq!(process.children().expect("/proc can be read"), []);
+    assert_eq!(process.children().expect("/proc can be read"), [0_u32; 0]);
     eventually("the end of all that the successor had started", || {
         let processes = running.service.processes();
         processes
