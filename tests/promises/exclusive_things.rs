@@ -105,6 +105,37 @@ async fn a_release_passes_through_a_generation_that_never_held_it() {
     );
 }
 
+/// The middle one dies, which is no word of the oldest: what that one holds is free when it has
+/// ended itself, since nobody is left to whom it could say so.
+#[tokio::test]
+async fn a_death_releases_nothing_that_another_holds() {
+    let fixture = Fixture::new();
+    let lock = fixture.path("lock");
+    let fixture = fixture
+        .env("FIXTURE_LOCK", lock)
+        .env("FIXTURE_LOG", "debug");
+    fixture.set_faults("drain:wait@1");
+    let running = fixture.start().await;
+    let first = running.identity().await;
+    let second = running.hand_over(first).await;
+    let draining = fixture.waiting().await;
+    let third = running.hand_over(second).await;
+    let drained = "draining phase=draining generation=2";
+    running.service.output().find(drained).await;
+    Process::open(second.pid).expect("it waits").kill();
+    let seen = "the predecessor has gone";
+    running.service.output().find(seen).await;
+    draining.go();
+    locked(&running, third.pid).await;
+    let lines = running.service.output().lines();
+    let seen: Vec<_> = lines.iter().filter_map(held).collect();
+    let (first, third) = (first.pid, third.pid);
+    assert_eq!(
+        seen,
+        [("locked", first), ("unlocked", first), ("locked", third)]
+    );
+}
+
 /// What nobody can give back any more is free.
 #[tokio::test]
 async fn a_lock_of_a_dead_generation_is_taken() {
