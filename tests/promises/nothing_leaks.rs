@@ -89,6 +89,8 @@ async fn a_child_inherits_nothing(start_as: fn(Program) -> Program) {
     assert_eq!(first.blocked, 0, "{first:?}");
     // What the tests themselves were started with goes down to everybody.
     let inherited = not_closed(incumbent);
+    let masks = blocked(incumbent);
+    assert_eq!(masks.len(), 1, "{masks:?}");
     let early = initialising(&running, 1).await;
     assert_eq!(
         early.without_standard_error(),
@@ -105,6 +107,7 @@ async fn a_child_inherits_nothing(start_as: fn(Program) -> Program) {
                 pid: waiting.pid(),
             };
             assert_eq!(not_closed(successor), inherited);
+            assert_eq!(blocked(successor), masks);
             fixture.set_faults("");
             waiting.go();
             successor
@@ -125,6 +128,7 @@ async fn a_child_inherits_nothing(start_as: fn(Program) -> Program) {
         let settled = Seen::of_child(&running.shell(CHILD).await);
         assert_eq!(settled, first);
         assert_eq!(not_closed(incumbent), inherited);
+        assert_eq!(blocked(incumbent), masks);
     }
 }
 
@@ -296,6 +300,18 @@ fn not_closed(identity: Identity) -> Vec<(u32, String)> {
         .filter(|descriptor| !descriptor.close_on_exec)
         .map(|descriptor| (descriptor.number, kind(descriptor)))
         .collect()
+}
+
+/// The signals that the threads of this process block; many a library empties the mask of a child,
+/// and many do not.
+fn blocked(identity: Identity) -> BTreeSet<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", identity.pid)).expect("it runs");
+    let mask = |task: fs::DirEntry| {
+        let text = fs::read_to_string(task.path().join("status")).ok()?;
+        let mask = text.lines().find_map(|line| line.strip_prefix("SigBlk:"))?;
+        Some(mask.trim().to_owned())
+    };
+    tasks.flatten().filter_map(mask).collect()
 }
 
 fn kind(descriptor: &Descriptor) -> String {
