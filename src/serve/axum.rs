@@ -33,9 +33,7 @@ use hyper_util::{
 };
 use tower_service::Service;
 
-use super::{
-    body::ExchangeBody, connection::serve_connection, executor::log_panic, server::Server,
-};
+use super::{body::ExchangeBody, connection::serve_connection, executor::LogPanic, server::Server};
 use crate::net::{conn::Conn, listener::Listener, peer::Peer};
 
 /// Serves an application of axum on `listener`, and drains it without losing a request.
@@ -384,7 +382,7 @@ where
     let peer = conn.peer().clone();
     let service = Adapted(TowerToHyperService::new(service));
     let connection = serve_connection(conn, service, Arc::clone(server));
-    tokio::spawn(log_panic("an http connection", async move {
+    tokio::spawn(LogPanic::new("an http connection", async move {
         if let Err(error) = connection.await {
             let error: &dyn Error = &error;
             tracing::debug!(%peer, error, "an http connection failed");

@@ -3,11 +3,13 @@
 use std::{
     any::Any,
     future::Future,
-    panic::{AssertUnwindSafe, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
+    task::{Context, Poll},
 };
 
-use futures::FutureExt;
 use hyper::rt::Executor;
+use pin_project_lite::pin_project;
 
 /// Spawns the streams of an HTTP/2 connection.
 #[derive(Clone, Copy, Debug)]
@@ -18,19 +20,39 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(log_panic("an http/2 stream", stream));
+        tokio::spawn(LogPanic::new("an http/2 stream", stream));
     }
 }
 
-/// Runs `future` and logs its panic before the runtime deals with it.
-pub(crate) async fn log_panic<F: Future>(what: &'static str, future: F) -> F::Output {
-    match AssertUnwindSafe(future).catch_unwind().await {
-        Ok(output) => output,
-        Err(panic) => {
-            tracing::error!(panic = message(&*panic), "{what} ended with a panic");
+pin_project! {
+    /// A future whose panic is logged before the runtime deals with it.
+    // Not an `async fn`: its future would have room for `future` twice, and there is one for each HTTP/2 request.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub(crate) struct LogPanic<F> {
+        what: &'static str,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F> LogPanic<F> {
+    /// `what` ended with a panic, the log will say.
+    pub(crate) fn new(what: &'static str, future: F) -> Self {
+        Self { what, future }
+    }
+}
+
+impl<F: Future> Future for LogPanic<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))).unwrap_or_else(|panic| {
+            tracing::error!(panic = message(&*panic), "{} ended with a panic", this.what);
             // Not swallowed: a runtime may be set up to shut down on a panic.
             resume_unwind(panic)
-        }
+        })
     }
 }
 
@@ -73,7 +95,7 @@ mod tests {
             .finish();
         let _guard = tracing::subscriber::set_default(subscriber);
 
-        let task = tokio::spawn(log_panic("a task", async { panic!("number {}", 7) }));
+        let task = tokio::spawn(LogPanic::new("a task", async { panic!("number {}", 7) }));
 
         assert!(task.await.unwrap_err().is_panic());
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
