@@ -171,6 +171,8 @@ impl<M: MakeService> Serve<M> {
         let draining = listener.draining();
         let closing = listener.closing();
         let aborting = listener.aborting();
+        let prospect = listener.http1_prospect();
+        listener.serves_http1();
         // A task of its own, for the connections must be told of the drain though this future be dropped.
         tokio::spawn({
             let server = Arc::clone(&server);
@@ -178,7 +180,7 @@ impl<M: MakeService> Serve<M> {
             async move {
                 server
                     .follow(
-                        draining.cancelled(),
+                        server.move_out(draining.cancelled(), prospect),
                         closing.cancelled(),
                         aborting.cancelled(),
                     )

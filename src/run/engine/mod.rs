@@ -2,6 +2,7 @@
 
 mod ending;
 mod incumbent;
+mod lane;
 mod successor;
 
 use std::collections::HashSet;
@@ -14,6 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::lane::Sending;
 use super::drain::Drain;
 use super::handover::Handover;
 use super::input::{Input, MainEnd, Reply};
@@ -88,6 +90,10 @@ pub(crate) struct Engine {
     /// Who waits for the handover under way.
     waiting: Option<Asker>,
 
+    /// Whether the successor is told to stop, too.
+    stops_both: bool,
+    sending: Sending,
+
     /// What the machine asked for before there was a runtime.
     unperformed: Vec<protocol::successor::Action>,
 
@@ -133,6 +139,8 @@ impl Engine {
             handovers: 0,
             spawning: false,
             ending: false,
+            stops_both: false,
+            sending: Sending::default(),
             unperformed: Vec::new(),
             in_offer: HashSet::new(),
             abandoned: Vec::new(),
@@ -262,6 +270,10 @@ impl Engine {
                     protocol::successor::Timer::Probation,
                 ));
             }
+            Input::Departing => self.send_connections(),
+            Input::Consenting => self.grant_credit(),
+            Input::Unsent { batch } => self.unsent(batch),
+            Input::LaneOverdue => self.shared.lane.decide(),
             Input::HooksDrained => self.hooks_drained(),
             Input::Quiet => {}
             Input::LastLook => {
