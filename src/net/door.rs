@@ -46,6 +46,7 @@ pub(crate) struct View {
 }
 
 /// One manner's part of a [`View`], as it changes.
+#[cfg(feature = "axum")]
 #[derive(Debug, Clone)]
 pub(crate) struct Prospect {
     view: watch::Receiver<View>,
@@ -96,6 +97,7 @@ impl Door {
         self.migrating.clone()
     }
 
+    #[cfg(feature = "axum")]
     pub(super) fn prospect(&self, manner: Manner) -> Prospect {
         Prospect {
             view: self.view.subscribe(),
@@ -139,17 +141,18 @@ impl Door {
         }
     }
 
-    /// What is taken from a predecessor.
-    pub(super) fn consents(&self) -> Manners {
-        if !self.attended.load(Ordering::Acquire) || self.arrivals().ended {
-            return Manners::default();
+    /// What is taken from a predecessor; nothing is said before somebody accepts.
+    pub(super) fn consents(&self) -> Option<Manners> {
+        if self.arrivals().ended {
+            return Some(Manners::default());
         }
-        Manners::from_bits(self.manners.load(Ordering::Acquire))
+        let manners = || Manners::from_bits(self.manners.load(Ordering::Acquire));
+        self.attended.load(Ordering::Acquire).then(manners)
     }
 
     /// Reserves a place for a connection; not where nobody would serve it.
     pub(crate) fn promise(&self, manner: Manner) -> bool {
-        if !self.consents().has(manner) {
+        if !self.consents().is_some_and(|manners| manners.has(manner)) {
             return false;
         }
         let mut arrivals = self.arrivals();
@@ -224,6 +227,7 @@ impl View {
     }
 }
 
+#[cfg(feature = "axum")]
 impl Prospect {
     /// Waits until the successor has said whether it takes such connections, or until nobody hopes
     /// for it any more.

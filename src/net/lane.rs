@@ -86,7 +86,7 @@ impl Lane {
         self.lock()
             .doors
             .iter()
-            .filter_map(|(key, door)| Some((key.clone(), door.upgrade()?.consents())))
+            .filter_map(|(key, door)| Some((key.clone(), door.upgrade()?.consents()?)))
             .collect()
     }
 

@@ -27,7 +27,9 @@ use super::{Client, must, settle};
 use crate::{
     lifecycle::{token::Tokens, tracker::Tracker},
     net::{
+        door::Door,
         gate::{Gate, State},
+        lane::Lane,
         listener::Listener,
         peer::Peer,
     },
@@ -53,8 +55,11 @@ impl Generation {
         let listener = Listener::new(
             endpoint.clone(),
             sockets.sockets,
-            Arc::clone(&generation.gate),
-            Arc::clone(&generation.tracker),
+            Door::new(
+                "http".to_owned(),
+                Lane::new(Arc::clone(&generation.tracker), |_| {}),
+                Arc::clone(&generation.gate),
+            ),
             generation.tokens.clone(),
             || {},
         );
