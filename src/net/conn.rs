@@ -232,7 +232,6 @@ impl Conn {
     /// # Cancel safety
     ///
     /// This method is not cancel safe: if the future is dropped, the connection moves or is closed.
-    #[expect(clippy::result_large_err, reason = "what comes back is what was given")]
     pub async fn hand_over(
         self,
         unread: impl Into<Vec<u8>>,

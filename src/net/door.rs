@@ -106,7 +106,6 @@ impl Door {
     }
 
     /// Puts a connection on the lane, or gives it back at once.
-    #[expect(clippy::result_large_err, reason = "what comes back is what was given")]
     pub(super) fn leave(&self, manner: Manner, cargo: Cargo) -> Result<Answer, Cargo> {
         self.lane.leave(&self.key, manner, cargo)
     }

@@ -171,7 +171,6 @@ impl Lane {
     }
 
     /// Puts a connection on the lane, or gives it back at once.
-    #[expect(clippy::result_large_err, reason = "what comes back is what was given")]
     pub(super) fn leave(&self, key: &str, manner: Manner, cargo: Cargo) -> Result<Answer, Cargo> {
         let mut inner = self.lock();
         if !inner.view(key).takes().has(manner) || inner.credit == 0 || self.tracker.is_aborted() {

@@ -27,11 +27,26 @@ impl Batch {
     ///
     /// # Errors
     ///
-    /// Gives the connections back when this process lacks a descriptor or memory.
-    pub(crate) fn pack(
-        departures: Vec<Departure>,
-    ) -> Result<(Self, Vec<Connection>, u64), (io::Error, Vec<Departure>)> {
-        let connections: Vec<_> = departures
+    /// When this process lacks a descriptor or memory: the connections are kept then.
+    pub(crate) fn pack(departures: Vec<Departure>) -> io::Result<Self> {
+        let parts = departures.iter().flat_map(|d| [d.unread(), d.state()]);
+        let parcel = match parts.clone().all(<[u8]>::is_empty) {
+            true => Ok(None),
+            false => pack(parts).map(Some),
+        };
+        match parcel {
+            Ok(parcel) => Ok(Self { parcel, departures }),
+            Err(error) => {
+                departures.into_iter().for_each(Departure::keep);
+                Err(error)
+            }
+        }
+    }
+
+    /// The record that they are sent with.
+    pub(crate) fn describe(&self, batch: u64, endpoint: String) -> ToSuccessor {
+        let connections: Vec<_> = self
+            .departures
             .iter()
             .map(|departure| Connection {
                 manner: departure.manner(),
@@ -39,17 +54,12 @@ impl Batch {
                 state: departure.state().len() as u64,
             })
             .collect();
-        let length = length(&connections);
-        let mut parcel = None;
-        if length > 0 {
-            let parts = departures.iter().flat_map(|d| [d.unread(), d.state()]);
-            match pack(parts) {
-                Ok(packed) => parcel = Some(packed),
-                Err(error) => return Err((error, departures)),
-            }
+        ToSuccessor::Connections {
+            batch,
+            endpoint,
+            parcel: connections.iter().map(|c| c.unread + c.state).sum(),
+            connections,
         }
-        let batch = Self { parcel, departures };
-        Ok((batch, connections, length))
     }
 
     /// What rides along, in the order of the record.
@@ -145,10 +155,6 @@ impl Arrived {
         }
         this
     }
-}
-
-fn length(connections: &[Connection]) -> u64 {
-    connections.iter().map(|c| c.unread + c.state).sum()
 }
 
 fn cut<'a>(bytes: &mut &'a [u8], length: u64) -> Option<&'a [u8]> {

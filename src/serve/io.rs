@@ -69,7 +69,6 @@ impl<I: Transport> Io<I> {
     }
 
     /// Asks the successor to take the connection, which is between two requests.
-    #[expect(clippy::result_large_err, reason = "what comes back is what was given")]
     pub(crate) fn hand_over(self) -> Result<Leaving<I>, Self> {
         let Self {
             transport,

@@ -71,23 +71,14 @@ impl Engine {
             };
             let number = self.sending.next;
             self.sending.next += 1;
-            let (batch, connections, parcel) = match Batch::pack(departures) {
-                Ok(packed) => packed,
-                Err((error, departures)) => {
+            let batch = match Batch::pack(departures) {
+                Ok(batch) => Arc::new(batch),
+                Err(error) => {
                     tracing::warn!(%error, "connections cannot move");
-                    departures
-                        .into_iter()
-                        .for_each(|departure| departure.keep());
                     continue;
                 }
             };
-            let batch = Arc::new(batch);
-            let message = ToSuccessor::Connections {
-                batch: number,
-                endpoint,
-                parcel,
-                connections,
-            };
+            let message = batch.describe(number, endpoint);
             match letter(&message, vec![Lent::Batch(Arc::clone(&batch))]) {
                 Some(letter) => {
                     self.sending.under_way.insert(number, batch);
