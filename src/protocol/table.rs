@@ -168,7 +168,11 @@ fn successor_says_stopping() {
             ]
         );
     }
-    assert_eq!(incumbent(When::Settled).on(stopping), []);
+    // It was told to stop before it heard of the drain.
+    assert_eq!(
+        incumbent(When::Settled).on(stopping),
+        [Action::ShortenDeadline(Deadline::Stop)]
+    );
 }
 
 #[test]

@@ -36,6 +36,9 @@ impl Engine {
             if self.owner {
                 self.give_up_endpoints();
                 self.shorten_older(timeout);
+            } else {
+                self.undecided = true;
+                self.later(shared.options.commit_timeout, Input::Undecided);
             }
             shared.set_gates(State::Emptying);
         } else {
@@ -228,6 +231,7 @@ impl Engine {
         // blocks: nobody else could kill it, and each has the deadline of this stop.
         let left_behind = self.spawning
             || self.ending
+            || self.undecided
             || self.stops_the_service() && self.older.iter().any(|old| old.pidfd.is_some());
         main_ended && (quiet && may_exit || drain.over) && !left_behind
     }

@@ -95,6 +95,9 @@ pub(crate) struct Engine {
     active: Option<JoinHandle<()>>,
     /// Whether Unix paths and the pid file are this generation's to remove.
     owner: bool,
+    /// Whether this generation stops and the predecessor has yet to tell, by its drain or by its
+    /// end, whether the older generations are this one's to end.
+    undecided: bool,
     drain: Option<Drain>,
     main: Option<MainEnd>,
     failed: bool,
@@ -142,6 +145,7 @@ impl Engine {
             asking: None,
             waiting: None,
             active: None,
+            undecided: false,
             drain: None,
             main: None,
             failed: false,
@@ -292,6 +296,8 @@ impl Engine {
                 // A hook that blocks its thread has met its limit, too.
                 self.hooks_drained();
             }
+            // Whoever has not settled the handover by now ends this generation, and serves.
+            Input::Undecided => self.undecided = false,
             Input::DrainTick => self.report_drain(),
             Input::ReadyOverdue => self.report_overdue(),
         }

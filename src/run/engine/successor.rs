@@ -166,6 +166,7 @@ impl Engine {
 
     pub(super) fn become_owner(&mut self) {
         self.owner = true;
+        self.undecided = false;
         let stops = self.drain.as_ref().filter(|drain| drain.is_stop);
         if let Some(deadline) = stops.map(|drain| drain.deadline) {
             self.give_up_endpoints();
