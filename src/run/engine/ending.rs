@@ -101,7 +101,7 @@ impl Engine {
     }
 
     /// An `on_active` that still runs has met its limit: what it took after `on_drain` would not be
-    /// given back, and a pid written then would not be that of the generation that serves.
+    /// given back.
     pub(super) fn drain_hooks(&mut self, deadline: Instant) {
         let shared = Arc::clone(&self.shared);
         let active = self.active.take();
@@ -251,7 +251,7 @@ impl Engine {
     pub(super) fn finish(mut self) -> End {
         let drain = self.drain.take();
         let cut = drain.as_ref().is_some_and(|drain| drain.cut);
-        if self.owner && drain.as_ref().is_some_and(|drain| drain.is_stop) {
+        if drain.as_ref().is_some_and(|drain| drain.is_stop) {
             if let Some(Err(error)) = pid_file(&self.shared).map(|file| file.remove()) {
                 tracing::warn!(%error, "the pid file cannot be removed");
             }

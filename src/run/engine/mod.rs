@@ -6,6 +6,7 @@ mod successor;
 
 use std::collections::HashSet;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -206,7 +207,14 @@ impl Engine {
         }
         while let Some(input) = inputs.recv().await {
             tracing::trace!(?input, "input");
-            self.take(input);
+            // An error of this library must not take the service down, nor its way to end.
+            if catch_unwind(AssertUnwindSafe(|| self.take(input))).is_err() {
+                tracing::error!(
+                    generation = self.shared.generation,
+                    pid = std::process::id(),
+                    "the lifecycle task has panicked, and goes on"
+                );
+            }
             if self.has_ended() {
                 break;
             }

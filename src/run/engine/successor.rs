@@ -106,6 +106,7 @@ impl Engine {
             }
             // Main is dropped where it waits.
             Action::ResolveReady(Err(NotServing::Stopped)) => {}
+            Action::WritePidFile => self.write_pid_file(),
             Action::BecomeOwner => self.become_owner(),
             Action::RestoreStderr => self.restore_stderr(),
             Action::JoinProcessGroup => self.join_process_group(),
