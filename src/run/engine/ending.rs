@@ -24,6 +24,7 @@ impl Engine {
             return;
         }
         let shared = Arc::clone(&self.shared);
+        shared.want_news(true);
         let timeout = match is_stop {
             true => shared.options.stop_timeout(),
             false => shared.options.drain_timeout,
@@ -65,6 +66,7 @@ impl Engine {
         if self.drain.is_some() {
             return;
         }
+        self.shared.want_news(true);
         let timeout = self.shared.options.hook_timeout;
         let mut drain = Drain::new(true, timeout, self.shared.queue.clone());
         let deadline = drain.deadline;

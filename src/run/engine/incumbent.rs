@@ -86,6 +86,7 @@ impl Engine {
     /// Lets go of a successor of which nothing is left.
     pub(super) fn forget_handover(&mut self) {
         self.handover = None;
+        self.shared.want_news(self.drain.is_some());
         for key in std::mem::take(&mut self.abandoned) {
             self.abandoned(key);
         }
@@ -213,6 +214,7 @@ impl Engine {
         self.handovers += 1;
         self.waiting = self.asking.take();
         self.late.clear();
+        self.shared.want_news(true);
         tracing::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
