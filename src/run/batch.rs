@@ -29,10 +29,10 @@ impl Batch {
     ///
     /// When this process lacks a descriptor or memory: the connections are kept then.
     pub(crate) fn pack(departures: Vec<Departure>) -> io::Result<Self> {
-        let parts = departures.iter().flat_map(|d| [d.unread(), d.state()]);
-        let parcel = match parts.clone().all(<[u8]>::is_empty) {
+        let parts = || departures.iter().flat_map(|d| [d.unread(), d.state()]);
+        let parcel = match parts().all(<[u8]>::is_empty) {
             true => Ok(None),
-            false => pack(parts).map(Some),
+            false => pack(parts()).map(Some),
         };
         match parcel {
             Ok(parcel) => Ok(Self { parcel, departures }),

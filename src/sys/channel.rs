@@ -107,9 +107,7 @@ impl Channel {
             }
             numbers
         };
-        // Every number is owned before the first error may return, so that none is lost.
-        let owned: Vec<_> = numbers.into_iter().map(fd::own).collect();
-        let descriptors = owned.into_iter().collect::<io::Result<Vec<_>>>()?;
+        let descriptors: Vec<_> = numbers.into_iter().map(fd::own).collect();
         if flags.contains(MsgFlags::MSG_TRUNC) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
