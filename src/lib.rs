@@ -289,7 +289,7 @@ mod net;
 mod protocol;
 mod run;
 mod runtime;
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "axum", feature = "tower", feature = "tungstenite"))]
 mod serve;
 // Beside the driver, which it does not need.
 #[cfg(feature = "tonic")]
@@ -311,6 +311,7 @@ pub use lifecycle::hook::{BoxError, Lifecycle};
 pub use lifecycle::phase::Phase;
 pub use lifecycle::signal::Signal;
 pub use lifecycle::token::Token;
+pub use lifecycle::until_draining::UntilDraining;
 pub use net::conn::Conn;
 pub use net::datagram::{UdpSocket, UnixDatagram};
 pub use net::listener::Listener;
@@ -324,6 +325,12 @@ pub use socket::{Endpoint, InvalidEndpoint};
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use serve::axum;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use serve::tower;
+#[cfg(feature = "tungstenite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tungstenite")))]
+pub use serve::tungstenite;
 
 // The documents, so that their code is compiled.
 #[cfg(all(doctest, feature = "axum"))]

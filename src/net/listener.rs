@@ -16,7 +16,8 @@ use super::backoff::{Backoff, Concern, concern};
 use super::conn::{Conn, Stream};
 use super::gate::{Gate, State};
 use super::peer::Peer;
-use crate::lifecycle::token::{Token, Tokens};
+use crate::lifecycle::token::Token;
+use crate::lifecycle::tokens::Tokens;
 use crate::lifecycle::tracker::{Resting, Tracker};
 use crate::socket::{Endpoint, Io, Socket};
 use crate::sys::watch::watch;
@@ -190,6 +191,11 @@ impl Listener {
     #[must_use]
     pub fn aborting(&self) -> Token {
         self.tokens.aborting.clone()
+    }
+
+    #[cfg(feature = "axum-ws")]
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// The moment shortly before the deadline of the drain.

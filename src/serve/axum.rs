@@ -26,6 +26,8 @@ use ::axum::{
     routing::MethodRouter,
     serve::IncomingStream as AxumStream,
 };
+#[cfg(feature = "axum-ws")]
+use hyper::upgrade::OnUpgrade;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::TokioTimer,
@@ -34,7 +36,13 @@ use hyper_util::{
 use tower_service::Service;
 
 use super::{body::ExchangeBody, connection::serve_connection, executor::LogPanic, server::Server};
+#[cfg(feature = "axum-ws")]
+use crate::lifecycle::tokens::Tokens;
 use crate::net::{conn::Conn, listener::Listener, peer::Peer};
+
+#[cfg(feature = "axum-ws")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum-ws")))]
+pub mod ws;
 
 /// Serves an application of axum on `listener`, and drains it without losing a request.
 ///
@@ -168,6 +176,8 @@ impl<M: MakeService> Serve<M> {
             http1_header_timeout,
         } = self;
         let server = Arc::new(Server::new(http1, http1_header_timeout));
+        #[cfg(feature = "axum-ws")]
+        let tokens = Arc::new(listener.tokens().clone());
         let draining = listener.draining();
         let closing = listener.closing();
         let aborting = listener.aborting();
@@ -188,6 +198,11 @@ impl<M: MakeService> Serve<M> {
         let accepting = Accepting(Arc::clone(&server));
         while let Some(conn) = listener.accept().await? {
             let service = app.make(IncomingStream { conn: &conn }).await;
+            let service = Adapted {
+                service: TowerToHyperService::new(service),
+                #[cfg(feature = "axum-ws")]
+                tokens: Arc::clone(&tokens),
+            };
             spawn_connection(conn, service, &server);
         }
         drop(accepting);
@@ -357,7 +372,12 @@ impl Drop for Accepting {
 }
 
 /// A service of axum as one of hyper.
-struct Adapted<S>(TowerToHyperService<S>);
+struct Adapted<S> {
+    service: TowerToHyperService<S>,
+    /// For what may be upgraded to a WebSocket.
+    #[cfg(feature = "axum-ws")]
+    tokens: Arc<Tokens>,
+}
 
 impl<S> hyper::service::Service<hyper::Request<ExchangeBody<Incoming>>> for Adapted<S>
 where
@@ -368,11 +388,17 @@ where
     type Future = TowerToHyperServiceFuture<S, Request>;
 
     fn call(&self, request: hyper::Request<ExchangeBody<Incoming>>) -> Self::Future {
-        self.0.call(request.map(Body::new))
+        #[cfg_attr(not(feature = "axum-ws"), expect(unused_mut, reason = "no extension"))]
+        let mut request = request.map(Body::new);
+        #[cfg(feature = "axum-ws")]
+        if request.extensions().get::<OnUpgrade>().is_some() {
+            request.extensions_mut().insert(Tokens::clone(&self.tokens));
+        }
+        self.service.call(request)
     }
 }
 
-fn spawn_connection<S>(conn: Conn, service: S, server: &Arc<Server>)
+fn spawn_connection<S>(conn: Conn, service: Adapted<S>, server: &Arc<Server>)
 where
     S: Service<Request, Response = Response, Error = Infallible, Future: Send>
         + Clone
@@ -380,7 +406,6 @@ where
         + 'static,
 {
     let peer = conn.peer().clone();
-    let service = Adapted(TowerToHyperService::new(service));
     let connection = serve_connection(conn, service, Arc::clone(server));
     tokio::spawn(LogPanic::new("an http connection", async move {
         if let Err(error) = connection.await {

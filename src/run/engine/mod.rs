@@ -2,6 +2,7 @@
 
 mod ending;
 mod incumbent;
+mod lame_duck;
 mod successor;
 
 use std::collections::HashSet;
@@ -14,6 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::lame_duck::LameDuck;
 use super::drain::Drain;
 use super::handover::Handover;
 use super::input::{Input, MainEnd, Reply};
@@ -95,6 +97,7 @@ pub(crate) struct Engine {
     active: Option<JoinHandle<()>>,
     /// Whether Unix paths and the pid file are this generation's to remove.
     owner: bool,
+    lame_duck: LameDuck,
     drain: Option<Drain>,
     main: Option<MainEnd>,
     failed: bool,
@@ -142,6 +145,7 @@ impl Engine {
             asking: None,
             waiting: None,
             active: None,
+            lame_duck: LameDuck::Not,
             drain: None,
             main: None,
             failed: false,
@@ -264,6 +268,7 @@ impl Engine {
             }
             Input::HooksDrained => self.hooks_drained(),
             Input::Quiet => {}
+            Input::LameDuckOver => self.end_lame_duck(),
             Input::LastLook => {
                 let due = |drain: &Drain| drain.last_look() <= Instant::now();
                 if self.drain.as_ref().is_some_and(due) {
@@ -338,7 +343,12 @@ impl Engine {
             by,
             "stop"
         );
+        // The machine has counted the one that ended the lame-duck time, and is done counting.
+        let hurried = self.lame_duck == LameDuck::Hurried;
         self.succeed(protocol::successor::Event::Stop);
+        if hurried {
+            self.abort("another stop");
+        }
     }
 
     fn main_ended(&mut self, end: MainEnd) {
@@ -359,6 +369,9 @@ impl Engine {
         }
         if !success {
             tracing::error!(generation = self.shared.generation, "{how} while it serves");
+        }
+        if self.lame_duck == LameDuck::Lasts {
+            return self.end_lame_duck();
         }
         if !success && !self.successor.is_settled() {
             let failed = Failed::new(Stage::Probation, None, &how);

@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{Client, must, settle};
 use crate::{
-    lifecycle::{token::Tokens, tracker::Tracker},
+    lifecycle::{tokens::Tokens, tracker::Tracker},
     net::{
         gate::{Gate, State},
         listener::Listener,
