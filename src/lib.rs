@@ -289,12 +289,8 @@ mod net;
 mod protocol;
 mod run;
 mod runtime;
-#[cfg(feature = "axum")]
+#[cfg(feature = "hyper")]
 mod serve;
-// Beside the driver, which it does not need.
-#[cfg(feature = "tonic")]
-#[path = "serve/tonic.rs"]
-mod serve_tonic;
 mod socket;
 #[allow(
     unsafe_code,
@@ -324,6 +320,23 @@ pub use socket::{Endpoint, InvalidEndpoint};
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use serve::axum;
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub use serve::hyper;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use serve::tonic;
+
+/// The server of every adapter, and its options.
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub mod server {
+    pub use crate::serve::{
+        http1_options::Http1Options,
+        http2_options::Http2Options,
+        serve::{Serve, ServeFuture},
+    };
+}
 
 // The documents, so that their code is compiled.
 #[cfg(all(doctest, feature = "axum"))]

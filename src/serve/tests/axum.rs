@@ -31,7 +31,10 @@ use crate::{
         listener::Listener,
         peer::Peer,
     },
-    serve::axum::{MakeService, Serve, serve},
+    serve::{
+        axum::{App, MakeService, serve},
+        serve::Serve,
+    },
     socket::{Endpoint, Kind, Store},
 };
 
@@ -78,7 +81,7 @@ impl Generation {
     }
 }
 
-fn spawn<M: MakeService>(server: Serve<M>) -> JoinHandle<std::io::Result<()>> {
+fn spawn<M: MakeService>(server: Serve<App<M>>) -> JoinHandle<std::io::Result<()>> {
     tokio::spawn(server.into_future())
 }
 
@@ -291,10 +294,8 @@ async fn connections_drain_though_the_server_was_dropped() {
 async fn options_reach_the_connections() {
     let (_generation, listener, address) = Generation::on_tcp().await;
     let server = serve(listener, get(hello))
-        .http1_header_timeout(Duration::ZERO)
-        .http1(|http1| {
-            http1.title_case_headers(true);
-        });
+        .header_timeout(Duration::ZERO)
+        .http1(|http1| http1.title_case_headers(true));
     let _server = spawn(server);
 
     let mut client = connect(address).await;
