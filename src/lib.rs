@@ -332,9 +332,9 @@ pub use serve::tonic;
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub mod server {
     pub use crate::serve::{
+        builder::{Serve, ServeFuture},
         http1_options::Http1Options,
         http2_options::Http2Options,
-        serve::{Serve, ServeFuture},
     };
 }
 

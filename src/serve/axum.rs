@@ -26,8 +26,8 @@ use tower_service::Service;
 
 use super::{
     body::ExchangeBody,
+    builder::{Serve, ServeFuture},
     connect::Connect,
-    serve::{Serve, ServeFuture},
 };
 use crate::net::{conn::Conn, listener::Listener, peer::Peer};
 

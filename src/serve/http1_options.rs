@@ -3,11 +3,11 @@
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::TokioTimer;
 
-/// The options of a server for HTTP/1.1 and HTTP/1.0; set by [`Serve::http1`](super::serve::Serve::http1).
+/// The options of a server for HTTP/1.1 and HTTP/1.0; set by [`Serve::http1`](super::builder::Serve::http1).
 ///
 /// They have hyper's names, meanings and defaults. hyper's `header_read_timeout` is not among them, because it closes
 /// idle connections as well, which can cost a client the request that it is just sending;
-/// [`Serve::header_timeout`](super::serve::Serve::header_timeout) takes its place.
+/// [`Serve::header_timeout`](super::builder::Serve::header_timeout) takes its place.
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing unless they are given back to the server"]
 pub struct Http1Options(Builder);

@@ -7,7 +7,7 @@ use hyper_util::rt::TokioTimer;
 
 use super::executor::Spawn;
 
-/// The options of a server for HTTP/2; set by [`Serve::http2`](super::serve::Serve::http2).
+/// The options of a server for HTTP/2; set by [`Serve::http2`](super::builder::Serve::http2).
 ///
 /// They have hyper's names, meanings and defaults.
 #[derive(Clone, Debug)]

@@ -11,8 +11,8 @@ use hyper::{body::Incoming, service::Service};
 
 use super::{
     body::ExchangeBody,
+    builder::{Serve, ServeFuture},
     connect::Connect,
-    serve::{Serve, ServeFuture},
 };
 use crate::net::{conn::Conn, listener::Listener};
 

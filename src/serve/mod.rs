@@ -3,7 +3,7 @@
 //! | file | job |
 //! |---|---|
 //! | `axum`, `hyper`, `tonic` | the adapters: what the user calls, and how a connection gets its service (`connect`) |
-//! | `serve`, `options`, `http1_options`, `http2_options` | the server as the user sets it up |
+//! | `builder`, `options`, `http1_options`, `http2_options` | the server as the user sets it up |
 //! | `accepting`, `room` | the accept loop, and how many it lets in |
 //! | `server` | what the connections of one server share |
 //! | `phase` | where the drain stands, as a connection sees it |
@@ -23,9 +23,9 @@ pub mod hyper;
 #[cfg(feature = "tonic")]
 pub mod tonic;
 
+pub(crate) mod builder;
 pub(crate) mod http1_options;
 pub(crate) mod http2_options;
-pub(crate) mod serve;
 
 mod accepting;
 mod activity;
@@ -50,5 +50,6 @@ mod server;
 mod service;
 mod transport;
 
-#[cfg(all(test, feature = "axum"))]
+#[cfg(test)]
+#[cfg(feature = "axum")]
 mod tests;

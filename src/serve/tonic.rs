@@ -16,9 +16,9 @@ use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 
 use super::{
     body::ExchangeBody,
+    builder::{Serve, ServeFuture},
     connect::Connect,
     farewell::{Farewell, FarewellBody, FarewellFuture, is_grpc},
-    serve::{Serve, ServeFuture},
 };
 use crate::{
     lifecycle::token::Token,

@@ -5,10 +5,14 @@ mod axum;
 mod client;
 mod deadline;
 mod drain;
+mod generation;
 mod http2;
+mod hyper;
 mod last_look;
 mod lingering;
 mod serving;
+#[cfg(feature = "tonic-health")]
+mod tonic;
 mod upgrade;
 
 use std::{future::Future, sync::Arc, time::Duration};
