@@ -289,12 +289,8 @@ mod net;
 mod protocol;
 mod run;
 mod runtime;
-#[cfg(any(feature = "axum", feature = "tower", feature = "tungstenite"))]
+#[cfg(any(feature = "hyper", feature = "tower", feature = "tungstenite"))]
 mod serve;
-// Beside the driver, which it does not need.
-#[cfg(feature = "tonic")]
-#[path = "serve/tonic.rs"]
-mod serve_tonic;
 mod socket;
 #[allow(
     unsafe_code,
@@ -325,12 +321,29 @@ pub use socket::{Endpoint, InvalidEndpoint};
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use serve::axum;
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub use serve::hyper;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use serve::tonic;
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use serve::tower;
 #[cfg(feature = "tungstenite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tungstenite")))]
 pub use serve::tungstenite;
+
+/// The server of every adapter, and its options.
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub mod server {
+    pub use crate::serve::{
+        builder::{Serve, ServeFuture},
+        http1_options::Http1Options,
+        http2_options::Http2Options,
+    };
+}
 
 // The documents, so that their code is compiled.
 #[cfg(all(doctest, feature = "axum"))]

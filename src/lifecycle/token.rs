@@ -38,6 +38,12 @@ impl Token {
         Self(CancellationToken::new())
     }
 
+    /// A token that is reached with this one; the two do not contend for a lock.
+    #[cfg(feature = "tonic")]
+    pub(crate) fn child(&self) -> Self {
+        Self(self.0.child_token())
+    }
+
     pub(crate) fn cancel(&self) {
         self.0.cancel();
     }

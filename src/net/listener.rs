@@ -199,9 +199,20 @@ impl Listener {
     }
 
     /// The moment shortly before the deadline of the drain.
-    #[cfg(feature = "axum")]
+    #[cfg(feature = "hyper")]
     pub(crate) fn closing(&self) -> Token {
         self.tokens.closing.clone()
+    }
+
+    /// Waits until this generation accepts no more, and leaves what is queued where it is; for a server that
+    /// has no room for a connection.
+    #[cfg(feature = "hyper")]
+    pub(crate) async fn ended(&self) {
+        std::future::poll_fn(|cx| match self.gate.poll_passable(cx) {
+            Poll::Ready(State::Ended) => Poll::Ready(()),
+            _ => Poll::Pending,
+        })
+        .await;
     }
 
     fn poll_sockets(&mut self, cx: &mut Context<'_>, state: State) -> Poll<io::Result<Conn>> {

@@ -9,11 +9,11 @@ use std::{
 
 use hyper::body::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     activity::{Activity, Ending},
     linger::Linger,
+    room::Place,
     transport::Transport,
 };
 
@@ -28,11 +28,11 @@ pub(crate) struct Io<I> {
     ahead: Bytes,
     activity: Arc<Activity>,
     linger: Option<Linger>,
-    _counted: TaskTrackerToken,
+    _counted: Place,
 }
 
 impl<I: Transport> Io<I> {
-    pub(crate) fn new(transport: I, activity: Arc<Activity>, counted: TaskTrackerToken) -> Self {
+    pub(crate) fn new(transport: I, activity: Arc<Activity>, counted: Place) -> Self {
         Self {
             transport,
             ahead: Bytes::new(),

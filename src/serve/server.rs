@@ -3,11 +3,12 @@
 use std::{future::Future, pin::pin, time::Duration};
 
 use hyper::server::conn::{http1, http2};
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::{
     executor::Spawn,
+    options::Options,
     phase::{Phase, Phases},
+    room::{Place, Room},
 };
 
 /// The options of a server, where its drain stands, and the count of its connections.
@@ -17,20 +18,17 @@ pub(crate) struct Server {
     http2: http2::Builder<Spawn>,
     head_timeout: Duration,
     phases: Phases,
-    connections: TaskTracker,
+    room: Room,
 }
 
 impl Server {
-    pub(crate) fn new(http1: http1::Builder, head_timeout: Duration) -> Self {
-        let mut http2 = http2::Builder::new(Spawn);
-        // WebSockets over HTTP/2 are opened with extended CONNECT (RFC 8441).
-        http2.enable_connect_protocol();
+    pub(crate) fn new(options: Options) -> Self {
         Self {
-            http1,
-            http2,
-            head_timeout,
+            http1: options.http1.into_builder(),
+            http2: options.http2.into_builder(),
+            head_timeout: options.header_timeout,
             phases: Phases::new(),
-            connections: TaskTracker::new(),
+            room: Room::new(options.max_connections),
         }
     }
 
@@ -51,19 +49,24 @@ impl Server {
         &self.phases
     }
 
-    /// Counts a connection until the token is dropped.
-    pub(crate) fn count(&self) -> TaskTrackerToken {
-        self.connections.token()
+    /// Counts a connection until its place is dropped.
+    pub(crate) fn count(&self) -> Place {
+        self.room.take()
+    }
+
+    /// Waits until one more connection may be accepted.
+    pub(crate) async fn has_room(&self) {
+        self.room.wait().await;
     }
 
     /// Says that no further connection will be counted.
     pub(crate) fn close(&self) {
-        self.connections.close();
+        self.room.close();
     }
 
     /// Waits until the server is closed and its last connection has ended.
     pub(crate) async fn ended(&self) {
-        self.connections.wait().await;
+        self.room.empty().await;
     }
 
     /// Takes the connections through the drain, to the end of the last one or to the abort, whichever comes first.
