@@ -7,6 +7,7 @@ mod successor;
 
 use std::collections::HashSet;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,6 +99,9 @@ pub(crate) struct Engine {
     /// Whether Unix paths and the pid file are this generation's to remove.
     owner: bool,
     lame_duck: LameDuck,
+    /// Whether this generation stops and the predecessor has yet to tell, by its drain or by its
+    /// end, whether the older generations are this one's to end.
+    undecided: bool,
     drain: Option<Drain>,
     main: Option<MainEnd>,
     failed: bool,
@@ -146,6 +150,7 @@ impl Engine {
             waiting: None,
             active: None,
             lame_duck: LameDuck::Not,
+            undecided: false,
             drain: None,
             main: None,
             failed: false,
@@ -206,7 +211,14 @@ impl Engine {
         }
         while let Some(input) = inputs.recv().await {
             tracing::trace!(?input, "input");
-            self.take(input);
+            // An error of this library must not take the service down, nor its way to end.
+            if catch_unwind(AssertUnwindSafe(|| self.take(input))).is_err() {
+                tracing::error!(
+                    generation = self.shared.generation,
+                    pid = std::process::id(),
+                    "the lifecycle task has panicked, and goes on"
+                );
+            }
             if self.has_ended() {
                 break;
             }
@@ -297,6 +309,8 @@ impl Engine {
                 // A hook that blocks its thread has met its limit, too.
                 self.hooks_drained();
             }
+            // Whoever has not settled the handover by now ends this generation, and serves.
+            Input::Undecided => self.undecided = false,
             Input::DrainTick => self.report_drain(),
             Input::ReadyOverdue => self.report_overdue(),
         }
