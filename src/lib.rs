@@ -289,7 +289,12 @@ mod net;
 mod protocol;
 mod run;
 mod runtime;
-#[cfg(any(feature = "hyper", feature = "tower", feature = "tungstenite"))]
+#[cfg(any(
+    feature = "hyper",
+    feature = "rustls",
+    feature = "tower",
+    feature = "tungstenite"
+))]
 mod serve;
 mod socket;
 #[allow(
@@ -324,6 +329,9 @@ pub use serve::axum;
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub use serve::hyper;
+#[cfg(feature = "rustls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+pub use serve::rustls;
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 pub use serve::tonic;
@@ -339,6 +347,7 @@ pub use serve::tungstenite;
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub mod server {
     pub use crate::serve::{
+        accept::Accept,
         builder::{Serve, ServeFuture},
         http1_options::Http1Options,
         http2_options::Http2Options,

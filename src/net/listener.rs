@@ -193,6 +193,12 @@ impl Listener {
         self.tokens.aborting.clone()
     }
 
+    /// Pauses after an error, for a server that leaves errors to its listener.
+    #[cfg(feature = "axum")]
+    pub(crate) fn back_off(&mut self, error: &io::Error) {
+        self.backoff.start(&self.endpoint, error);
+    }
+
     #[cfg(feature = "axum-ws")]
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.tokens
@@ -244,7 +250,7 @@ impl Listener {
 
     /// The next connection, for a server that has no word for the end of its listener: it waits for
     /// ever then. The lifecycle is told, so that it need not wait for whoever waits here.
-    fn poll_endless(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Conn, Peer)>> {
+    pub(crate) fn poll_endless(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Conn, Peer)>> {
         match ready!(self.poll_accept(cx))? {
             Some(conn) => {
                 let peer = conn.peer().clone();
@@ -257,7 +263,7 @@ impl Listener {
         }
     }
 
-    fn local_peer(&self) -> io::Result<Peer> {
+    pub(crate) fn local_peer(&self) -> io::Result<Peer> {
         match self.sockets.first().map(|socket| socket.get_ref().io()) {
             Some(Io::Unix(listener)) => listener.local_addr().map(Peer::from),
             _ => self.local_addr().map(Peer::from),
@@ -305,7 +311,7 @@ impl axum::serve::Listener for Listener {
             match std::future::poll_fn(|cx| self.poll_endless(cx)).await {
                 Ok(accepted) => return accepted,
                 // axum leaves errors to the listener.
-                Err(error) => self.backoff.start(&self.endpoint, &error),
+                Err(error) => self.back_off(&error),
             }
         }
     }

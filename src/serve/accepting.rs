@@ -3,32 +3,37 @@
 use std::{error::Error, io, sync::Arc, time::Duration};
 
 use super::{
-    connect::Connect, connection::serve_connection, executor::LogPanic, options::Options,
-    server::Server, service::Application,
+    accept::Accept, connect::Connect, connection::serve_connection, executor::LogPanic,
+    options::Options, server::Server, service::Application, transport::Transport,
 };
 use crate::{
     lifecycle::token::Token,
-    net::{conn::Conn, listener::Listener},
+    net::{listener::Listener, peer::Peer},
 };
 
 /// Serves what `listener` accepts, and returns when all of it has ended, or the drain was aborted.
-pub(crate) async fn accept_and_serve<A: Connect>(
-    mut listener: Listener,
+pub(crate) async fn accept_and_serve<A: Connect, L: Accept>(
+    mut source: L,
     mut app: A,
     options: Options,
 ) -> io::Result<()> {
     let idle_limit = options.drain_idle_timeout;
     let server = Arc::new(Server::new(options));
-    let aborting = listener.aborting();
+    let aborting = source.listener().aborting();
     // A task of its own, for the connections must be told of the drain though this future be dropped.
-    tokio::spawn(follow_drain(Arc::clone(&server), &listener, idle_limit));
+    tokio::spawn(follow_drain(
+        Arc::clone(&server),
+        source.listener(),
+        idle_limit,
+    ));
     let accepting = Accepting(Arc::clone(&server));
-    while let Some(conn) = accept(&mut listener, &server, &aborting).await? {
-        let service = app.connect(&conn).await;
-        spawn_connection(conn, service, &server);
+    while let Some(io) = accept(&mut source, &server, &aborting).await? {
+        let service = app.connect(L::conn(&io)).await;
+        let peer = L::conn(&io).peer().clone();
+        spawn_connection(io, peer, service, &server);
     }
     drop(accepting);
-    drop(listener);
+    drop(source);
     tokio::select! {
         () = server.ended() => {}
         () = aborting.cancelled() => {}
@@ -46,19 +51,19 @@ impl Drop for Accepting {
 }
 
 /// Accepts the next connection for which there is room.
-async fn accept(
-    listener: &mut Listener,
+async fn accept<L: Accept>(
+    source: &mut L,
     server: &Server,
     aborting: &Token,
-) -> io::Result<Option<Conn>> {
+) -> io::Result<Option<L::Io>> {
     tokio::select! {
         biased;
         () = server.has_room() => {}
         // What waits in the queue is the successor's.
-        () = listener.ended() => {}
+        () = source.listener().ended() => {}
         () = aborting.cancelled() => return Ok(None),
     }
-    listener.accept().await
+    source.accept().await
 }
 
 fn follow_drain(
@@ -86,12 +91,12 @@ fn follow_drain(
     }
 }
 
-fn spawn_connection<S>(conn: Conn, service: S, server: &Arc<Server>)
+fn spawn_connection<I, S>(io: I, peer: Peer, service: S, server: &Arc<Server>)
 where
+    I: Transport,
     S: Application + Send + 'static,
 {
-    let peer = conn.peer().clone();
-    let connection = serve_connection(conn, service, Arc::clone(server));
+    let connection = serve_connection(io, service, Arc::clone(server));
     tokio::spawn(LogPanic::new("an http connection", async move {
         if let Err(error) = connection.await {
             let error: &dyn Error = &error;

@@ -29,6 +29,7 @@ use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tower_service::Service;
 
 use super::{
+    accept::Accept,
     body::ExchangeBody,
     builder::{Serve, ServeFuture},
     connect::Connect,
@@ -113,11 +114,11 @@ pub mod ws;
 /// # Cancel safety
 ///
 /// See above: a dropped server accepts no more; nothing that it has accepted is lost.
-pub fn serve<M: MakeService>(listener: Listener, app: M) -> Serve<App<M>> {
+pub fn serve<L: Accept, M: MakeService>(listener: L, app: M) -> Serve<App<M>, L> {
     let app = App {
         app,
         #[cfg(feature = "axum-ws")]
-        tokens: Arc::new(listener.tokens().clone()),
+        tokens: Arc::new(listener.listener().tokens().clone()),
     };
     Serve::new(listener, app)
 }
@@ -130,7 +131,7 @@ pub struct App<M> {
     tokens: Arc<Tokens>,
 }
 
-impl<M: MakeService> IntoFuture for Serve<App<M>> {
+impl<M: MakeService, L: Accept> IntoFuture for Serve<App<M>, L> {
     type Output = io::Result<()>;
     type IntoFuture = ServeFuture;
 

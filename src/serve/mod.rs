@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `axum`, `hyper`, `tonic` | the adapters: what the user calls, and how a connection gets its service (`connect`) |
 //! | `axum/ws`, `tungstenite` | WebSockets that say goodbye, in the manner of `goodbye` |
+//! | `rustls` | TLS in front of a server; `accept` is what a server accepts from |
 //! | `tower` | the drain in any stack of services |
 //! | `builder`, `options`, `http1_options`, `http2_options` | the server as the user sets it up |
 //! | `accepting`, `room` | the accept loop, and how many it lets in |
@@ -22,6 +23,8 @@
 pub mod axum;
 #[cfg(feature = "hyper")]
 pub mod hyper;
+#[cfg(feature = "rustls")]
+pub mod rustls;
 #[cfg(feature = "tonic")]
 pub mod tonic;
 #[cfg(feature = "tower")]
@@ -29,6 +32,8 @@ pub mod tower;
 #[cfg(feature = "tungstenite")]
 pub mod tungstenite;
 
+#[cfg(feature = "hyper")]
+pub(crate) mod accept;
 #[cfg(feature = "hyper")]
 pub(crate) mod builder;
 #[cfg(feature = "hyper")]
