@@ -289,12 +289,13 @@ mod net;
 mod protocol;
 mod run;
 mod runtime;
-#[cfg(feature = "axum")]
+#[cfg(any(
+    feature = "hyper",
+    feature = "rustls",
+    feature = "tower",
+    feature = "tungstenite"
+))]
 mod serve;
-// Beside the driver, which it does not need.
-#[cfg(feature = "tonic")]
-#[path = "serve/tonic.rs"]
-mod serve_tonic;
 mod socket;
 #[allow(
     unsafe_code,
@@ -311,6 +312,7 @@ pub use lifecycle::hook::{BoxError, Lifecycle};
 pub use lifecycle::phase::Phase;
 pub use lifecycle::signal::Signal;
 pub use lifecycle::token::Token;
+pub use lifecycle::until_draining::UntilDraining;
 pub use net::conn::Conn;
 pub use net::datagram::{UdpSocket, UnixDatagram};
 pub use net::listener::Listener;
@@ -324,6 +326,33 @@ pub use socket::{Endpoint, InvalidEndpoint};
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use serve::axum;
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub use serve::hyper;
+#[cfg(feature = "rustls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+pub use serve::rustls;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use serve::tonic;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use serve::tower;
+#[cfg(feature = "tungstenite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tungstenite")))]
+pub use serve::tungstenite;
+
+/// The server of every adapter, and its options.
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub mod server {
+    pub use crate::serve::{
+        accept::Accept,
+        builder::{Serve, ServeFuture},
+        http1_options::Http1Options,
+        http2_options::Http2Options,
+    };
+}
 
 // The documents, so that their code is compiled.
 #[cfg(all(doctest, feature = "axum"))]
