@@ -2,10 +2,20 @@
 
 mod activation_stays;
 mod any_server;
+mod calls_drain;
 mod client;
 mod datagrams_survive;
 mod environment_is_kept;
 mod exclusive_things;
+#[allow(
+    clippy::all,
+    dead_code,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated"
+)]
+#[path = "../../examples/tonic/greeter.rs"]
+mod greeter;
 mod http2_load;
 mod initialisation_may_fail;
 mod limits_of_resources;

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::client::Client;
 use crate::http2_load::http2_load;
 use crate::pool_load::pool_load;
-use crate::support::{Running, all, signal};
+use crate::support::{Running, all};
 
 /// Clients that hold a connection and finish nothing are gone at the deadline, and so is their generation, with no
 /// help from its successor, which would kill it later.
@@ -73,6 +73,9 @@ async fn a_service_of_hyper_loses_nothing() {
     for _ in 0..HANDOVERS {
         incumbent = running.hand_over(incumbent).await;
         load.progress(1).await;
+        if let Some(old @ 1..) = incumbent.generation.checked_sub(3) {
+            running.ended(old).await;
+        }
     }
     load.stop().await.assert_nothing_lost();
 }
@@ -82,11 +85,7 @@ async fn a_service_of_hyper_loses_nothing() {
 async fn http2_is_left_with_a_goaway_only() {
     let running = example().await;
     let load = http2_load(tcp(&running.target), 20, 100);
-    for _ in 0..HANDOVERS {
-        let incumbent = load.newest(0).await;
-        signal(incumbent, Signal::HUP);
-        load.newest(incumbent.generation + 1).await;
-    }
+    load.hand_over(&running, HANDOVERS).await;
     let report = load.stop().await;
     assert_eq!(report.failures, Vec::<String>::new());
     assert!(report.left > 20, "no connection was left: {report:?}");
@@ -98,11 +97,7 @@ async fn http2_is_left_with_a_goaway_only() {
 async fn a_client_with_a_pool_loses_nothing() {
     let running = example().await;
     let load = pool_load(tcp(&running.target), 8);
-    for _ in 0..HANDOVERS {
-        let incumbent = load.newest(0).await;
-        signal(incumbent, Signal::HUP);
-        load.newest(incumbent.generation + 1).await;
-    }
+    load.hand_over(&running, HANDOVERS).await;
     let report = load.stop().await;
     assert_eq!(report.failures, Vec::<String>::new());
     assert!(report.answered > u64::from(HANDOVERS), "{report:?}");

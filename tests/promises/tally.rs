@@ -3,9 +3,11 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use handover_tests::{Identity, within};
+use handover_tests::{Identity, Signal, within};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use crate::support::{Running, signal};
 
 /// A running load.
 #[derive(Debug)]
@@ -57,8 +59,21 @@ impl Tally {
         self.clients.spawn(client(share));
     }
 
+    /// Hands over `count` times, each time when the clients have seen the one before.
+    pub(crate) async fn hand_over(&self, running: &Running, count: u32) {
+        for generation in 1..=count {
+            let incumbent = self.newest(generation).await;
+            signal(incumbent, Signal::HUP);
+            self.newest(generation + 1).await;
+            // Of those that drain at once the oldest is cut when there are too many.
+            if let Some(old @ 1..) = generation.checked_sub(2) {
+                running.ended(old).await;
+            }
+        }
+    }
+
     /// Waits for an answer of this generation or a later one.
-    pub(crate) async fn newest(&self, generation: u32) -> Identity {
+    async fn newest(&self, generation: u32) -> Identity {
         let mut seen = self.seen.subscribe();
         let newest = |seen: &Seen| {
             let newest = seen.newest?;
