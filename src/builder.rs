@@ -198,7 +198,7 @@ impl Builder {
     }
 
     /// Where to write the pid of the generation that serves. The file is replaced by renaming,
-    /// once the predecessor has let go, and is removed on a final stop.
+    /// after the commit and before the predecessor can exit, and is removed on a final stop.
     pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.pid_file = Some(path.into());
         self

@@ -26,18 +26,31 @@ impl Tail {
         kept.drain(..excess);
     }
 
-    /// The last lines, at most `count`, without a first one that is cut.
+    /// The last lines, at most `count`, without a first one that is cut and without colours.
     pub(crate) fn last_lines(&self, count: usize) -> Vec<String> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: Vec<u8> = kept.iter().copied().collect();
         drop(kept);
         let text = String::from_utf8_lossy(&bytes);
-        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        let mut lines: Vec<_> = text.lines().map(plain).collect();
         if bytes.len() == Self::LIMIT && lines.len() > 1 {
             lines.remove(0);
         }
         lines.split_off(lines.len().saturating_sub(count))
     }
+}
+
+/// A line without its control sequences (ECMA-48, 5.4), which are meant for a terminal: a log shows
+/// them as noise.
+fn plain(line: &str) -> String {
+    let mut parts = line.split("\x1b[");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // Parameters, and one final byte.
+        let end = part.find(|byte| ('@'..='~').contains(&byte));
+        plain.push_str(end.map_or("", |end| &part[end + 1..]));
+    }
+    plain
 }
 
 /// Copies what comes out of a pipe to this process's standard error, whole lines at a time, until
@@ -106,6 +119,21 @@ mod tests {
         forwarding.await.expect("no panic").expect("no error");
         assert_eq!(tail.last_lines(2), ["two", "three"]);
         assert_eq!(tail.last_lines(9), ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn colours_are_left_out() {
+        for (line, expected) in [
+            ("no colour", "no colour"),
+            (
+                "\x1b[2m12:00\x1b[0m \x1b[1;31mERROR\x1b[0m no",
+                "12:00 ERROR no",
+            ),
+            ("cut \x1b[1;3", "cut "),
+            ("\x1b[", ""),
+        ] {
+            assert_eq!(plain(line), expected);
+        }
     }
 
     #[test]

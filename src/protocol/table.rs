@@ -168,7 +168,11 @@ fn successor_says_stopping() {
             ]
         );
     }
-    assert_eq!(incumbent(When::Settled).on(stopping), []);
+    // It was told to stop before it heard of the drain.
+    assert_eq!(
+        incumbent(When::Settled).on(stopping),
+        [Action::ShortenDeadline(Deadline::Stop)]
+    );
 }
 
 #[test]
@@ -400,7 +404,11 @@ fn incumbent_dies() {
         Action::RestoreStderr,
         Action::JoinProcessGroup,
     ];
-    let serves = vec![Action::OpenGates, Action::ResolveReady(Ok(()))];
+    let serves = vec![
+        Action::OpenGates,
+        Action::WritePidFile,
+        Action::ResolveReady(Ok(())),
+    ];
     let alone = vec![
         Action::CloseUnclaimed,
         Action::PassOn(super::incumbent::Event::Released),
@@ -427,7 +435,10 @@ fn incumbent_dies() {
     assert_eq!(
         successor(When::Probation).on(gone.clone()),
         [
-            vec![Action::StopTimer(successor::Timer::Probation)],
+            vec![
+                Action::StopTimer(successor::Timer::Probation),
+                Action::WritePidFile,
+            ],
             takes_over,
             alone.clone()
         ]
@@ -530,6 +541,7 @@ fn trigger_during_the_probation_settles_first() {
             successor.on(trigger),
             [
                 Action::StopTimer(successor::Timer::Probation),
+                Action::WritePidFile,
                 Action::Send(ToIncumbent::Settled {}),
                 Action::WatchPredecessor,
             ]

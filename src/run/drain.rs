@@ -71,6 +71,7 @@ impl Drain {
     /// Gives what was cut a moment to end by itself.
     pub(crate) fn begin_abort(&mut self) {
         self.aborted = true;
+        self.deadline = self.deadline.min(Instant::now());
         self.later(Instant::now() + ABORT_GRACE, Input::AbortOver);
     }
 

@@ -65,6 +65,8 @@ pub(crate) enum Input {
     MainOver,
     /// What was cut at the deadline has had its moment to end by itself.
     AbortOver,
+    /// The predecessor has had its time to settle a handover whose successor stops.
+    Undecided,
     /// A second of the drain has passed.
     DrainTick,
     /// The service has had ample time to call `ready()`.

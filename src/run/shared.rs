@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
@@ -39,6 +39,9 @@ pub(crate) struct Shared {
     /// Whether somebody has run the `on_ready` hooks; locked while they run.
     pub(crate) ready_called: tokio::sync::Mutex<bool>,
     pub(crate) queue: mpsc::UnboundedSender<Input>,
+    /// Whether the lifecycle task is to be told of what is opened: while a handover, whose Offer
+    /// has been made up, or a drain is under way.
+    news_wanted: AtomicBool,
     phase: watch::Sender<Phase>,
     /// The answer of `ready()`, once there is one.
     resolved: watch::Sender<Option<Result<(), String>>>,
@@ -76,6 +79,7 @@ impl Shared {
             tokens: Tokens::new(),
             ready_called: tokio::sync::Mutex::new(false),
             queue,
+            news_wanted: AtomicBool::new(false),
             phase: watch::Sender::new(Phase::Initialising),
             resolved: watch::Sender::new(None),
             gates: Mutex::new(Gates {
@@ -120,6 +124,12 @@ impl Shared {
 
     pub(crate) fn next_asker(&self) -> u64 {
         self.askers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Says whether the lifecycle task is to be told of what is opened from here on. What was put
+    /// into the store before is in it for whoever looks after this call.
+    pub(crate) fn want_news(&self, wanted: bool) {
+        self.news_wanted.store(wanted, Ordering::SeqCst);
     }
 
     /// Remembers a failure of the initialisation.
@@ -201,9 +211,11 @@ impl Shared {
                 .insert(claimed.key.clone(), (kind, Arc::clone(&gate)));
             gate
         };
-        self.send(Input::Opened {
-            key: claimed.key.clone(),
-        });
+        if self.news_wanted.load(Ordering::SeqCst) {
+            self.send(Input::Opened {
+                key: claimed.key.clone(),
+            });
+        }
         Ok((claimed, gate))
     }
 

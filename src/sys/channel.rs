@@ -95,11 +95,7 @@ impl Channel {
         let mut descriptors = Vec::new();
         for part in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(numbers) = part {
-                // Every number is owned before the first error may return, so that none is lost.
-                let owned: Vec<_> = numbers.into_iter().map(fd::own).collect();
-                for fd in owned {
-                    descriptors.push(fd?);
-                }
+                descriptors.extend(numbers.into_iter().map(fd::own));
             }
         }
         if flags.contains(MsgFlags::MSG_TRUNC) {

@@ -321,6 +321,25 @@ async fn death_right_after_ready() {
     load.stop().await.assert_nothing_lost();
 }
 
+/// A service that collects no events is told on standard error.
+#[tokio::test]
+async fn the_operator_is_told_without_a_subscriber() {
+    let fixture = Fixture::new().env("FIXTURE_LOG", "none");
+    let running = fixture.start().await;
+    let incumbent = running.identity().await;
+    fixture.set_faults("init:fail");
+    signal(incumbent, Signal::HUP);
+    let told = running.service.output();
+    let told = told.find("handover failed, generation 1 serves on").await;
+    assert!(told.text.contains("`fault`"), "{}", told.text);
+    assert!(
+        told.text.contains("this fault was asked for"),
+        "{}",
+        told.text
+    );
+    assert_eq!(running.identity().await, incumbent);
+}
+
 /// The successor stops answering when it has said that it is ready.
 #[tokio::test]
 async fn silence_after_the_commit() {

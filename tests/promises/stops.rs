@@ -214,6 +214,58 @@ async fn a_stop_ends_all_old_generations_too() {
     }
 }
 
+/// A successor that stops before its predecessor has answered still knows of the old generations:
+/// it waits for that answer, and ends them then.
+#[tokio::test]
+async fn a_stop_before_the_predecessor_drains_ends_all_old_generations_too() {
+    for signals in [&[Signal::TERM][..], &[Signal::TERM, Signal::INT]] {
+        let fixture = Fixture::new()
+            .env("FIXTURE_DRAIN_TIMEOUT", "100000")
+            .env("FIXTURE_COMMIT_TIMEOUT", "100000")
+            .env("FIXTURE_STOP_TIMEOUT", "500")
+            .env("FIXTURE_LOG", "debug");
+        fixture.set_faults("committed:hang@1 waiting:stop@3");
+        let running = fixture.start().await;
+        let output = running.service.output();
+        let first = running.identity().await;
+        let second = running.hand_over(first).await;
+        let from = output.len();
+        signal(second, Signal::HUP);
+        let successor = process(&output.find("waiting: pid=").await.text);
+        reaches(&successor, 'T').await;
+        let incumbent = Process::open(second.pid).expect("it is stopped");
+        incumbent.signal(Signal::CONT).expect("it is stopped");
+        let sent = "to the successor Commit";
+        output.find_from(from, sent).await;
+        reaches(&incumbent, 'S').await;
+        incumbent.signal(Signal::STOP).expect("it runs");
+        reaches(&incumbent, 'T').await;
+
+        successor.signal(Signal::CONT).expect("it is stopped");
+        output.find("generation=3 serves").await;
+        for signal in signals {
+            successor.signal(*signal).expect("it serves");
+            reaches(&successor, 'S').await;
+        }
+        incumbent.signal(Signal::CONT).expect("it is stopped");
+        running.service.ended().await;
+    }
+}
+
+/// Waits until every thread of a process is in this state, or none is left.
+async fn reaches(process: &Process, state: char) {
+    let tasks = format!("/proc/{}/task", process.pid());
+    eventually(format_args!("`{state}` of {tasks}"), || {
+        let mut tasks = fs::read_dir(&tasks).into_iter().flatten().flatten();
+        let reached = tasks.all(|task| {
+            let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            status.is_empty() || status.contains(&format!("State:\t{state}"))
+        });
+        reached.then_some(())
+    })
+    .await;
+}
+
 /// The process is stopped while clients connect and ask; then it finds them in the queue together
 /// with the signal.
 #[tokio::test]

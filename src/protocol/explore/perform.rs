@@ -164,6 +164,10 @@ impl World {
             Action::Send(message) => {
                 if matches!(process.parent, Parent::Alive(_)) && !process.closed {
                     process.said_settled |= message == (ToIncumbent::Settled {});
+                    check(
+                        process.named || !process.said_settled,
+                        "the predecessor may go before the pid file is written",
+                    )?;
                     process.up.push(Up::new(&message));
                     check(process.up.len() <= 8, "a channel grows without bounds")?;
                 }
@@ -197,6 +201,11 @@ impl World {
                     "ready() is an error after the commit",
                 )?;
                 process.ready = Some(result.is_ok());
+            }
+            Action::WritePidFile => {
+                check(!process.named, "the pid file is written twice")?;
+                check(!process.gated(), "a pid file without a commit")?;
+                process.named = true;
             }
             Action::BecomeOwner => {
                 process.owner = true;

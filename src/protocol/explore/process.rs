@@ -41,6 +41,8 @@ pub(super) struct Process {
 
     /// The parent has sent Commit.
     pub(super) committed: bool,
+    /// This process has written the pid file.
+    pub(super) named: bool,
     /// This process has said Settled.
     pub(super) said_settled: bool,
     /// The parent has heard Settled, or Stopping after the commit.
@@ -190,6 +192,7 @@ impl Process {
             closed: false,
             ending: Ending::No,
             committed: false,
+            named: false,
             said_settled: false,
             heard_the_last: false,
         }

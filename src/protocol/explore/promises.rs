@@ -121,6 +121,7 @@ impl World {
             )?;
             check(process.unanswered == 0, "a trigger is not answered")?;
             check(process.owner, "the paths are nobody's")?;
+            check(process.named, "the pid file names another")?;
             check(process.active, "on_active has not run")?;
             check(
                 matches!(process.parent, Parent::None | Parent::Gone),

@@ -99,6 +99,10 @@ impl Incumbent {
             (Phase::Draining { .. } | Phase::Stopping, ToIncumbent::Shorten { deadline_ms }) => {
                 vec![Action::ShortenDeadline(Deadline::At(*deadline_ms))]
             }
+            // It was told to stop before it heard of this drain.
+            (Phase::Draining { .. }, ToIncumbent::Stopping {}) => {
+                vec![Action::ShortenDeadline(Deadline::Stop)]
+            }
             // What is still on its way from a successor that is being ended, or that serves for
             // good.
             (

@@ -22,6 +22,9 @@ pub(crate) enum Action {
     OpenGates,
     /// Resolve `ready()`, also where it is called later.
     ResolveReady(Result<(), NotServing>),
+    /// Name this process in the pid file: it is the service from here on, unless the predecessor's
+    /// limit has run out, which writes the file again then.
+    WritePidFile,
     /// The Unix paths belong to this generation: remove them on a final stop, also on one that has
     /// begun.
     BecomeOwner,

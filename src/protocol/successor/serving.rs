@@ -27,7 +27,11 @@ impl Successor {
 
     /// Serves where there is nobody to ask.
     pub(super) fn serve_alone(&mut self) -> Vec<Action> {
-        let mut actions = vec![Action::OpenGates, Action::ResolveReady(Ok(()))];
+        let mut actions = vec![
+            Action::OpenGates,
+            Action::WritePidFile,
+            Action::ResolveReady(Ok(())),
+        ];
         actions.extend(self.activate());
         actions
     }
@@ -39,6 +43,8 @@ impl Successor {
         }
         let mut actions = self.stop_timer();
         self.phase = Phase::Settling { trigger };
+        // Before the predecessor can go: whoever sees its end finds the new pid.
+        actions.push(Action::WritePidFile);
         actions.push(Action::Send(ToIncumbent::Settled {}));
         actions.push(Action::WatchPredecessor);
         actions
@@ -48,6 +54,9 @@ impl Successor {
     /// that is due.
     pub(super) fn settled(&mut self, first: Option<incumbent::Event<'static>>) -> Vec<Action> {
         let mut actions = self.stop_timer();
+        if self.phase == Phase::Probation {
+            actions.push(Action::WritePidFile);
+        }
         let trigger = self.phase == Phase::Settling { trigger: true };
         self.phase = Phase::Settled;
         actions.extend(self.take_over());

@@ -24,6 +24,7 @@ impl Engine {
             return;
         }
         let shared = Arc::clone(&self.shared);
+        shared.want_news(true);
         let timeout = match is_stop {
             true => shared.options.stop_timeout(),
             false => shared.options.drain_timeout,
@@ -36,6 +37,9 @@ impl Engine {
             if self.owner {
                 self.give_up_endpoints();
                 self.shorten_older(timeout);
+            } else {
+                self.undecided = true;
+                self.later(shared.options.commit_timeout, Input::Undecided);
             }
             shared.set_gates(State::Emptying);
         } else {
@@ -62,6 +66,7 @@ impl Engine {
         if self.drain.is_some() {
             return;
         }
+        self.shared.want_news(true);
         let timeout = self.shared.options.hook_timeout;
         let mut drain = Drain::new(true, timeout, self.shared.queue.clone());
         let deadline = drain.deadline;
@@ -98,7 +103,7 @@ impl Engine {
     }
 
     /// An `on_active` that still runs has met its limit: what it took after `on_drain` would not be
-    /// given back, and a pid written then would not be that of the generation that serves.
+    /// given back.
     pub(super) fn drain_hooks(&mut self, deadline: Instant) {
         let shared = Arc::clone(&self.shared);
         let active = self.active.take();
@@ -228,6 +233,7 @@ impl Engine {
         // blocks: nobody else could kill it, and each has the deadline of this stop.
         let left_behind = self.spawning
             || self.ending
+            || self.undecided
             || self.stops_the_service() && self.older.iter().any(|old| old.pidfd.is_some());
         main_ended && (quiet && may_exit || drain.over) && !left_behind
     }
@@ -247,7 +253,7 @@ impl Engine {
     pub(super) fn finish(mut self) -> End {
         let drain = self.drain.take();
         let cut = drain.as_ref().is_some_and(|drain| drain.cut);
-        if self.owner && drain.as_ref().is_some_and(|drain| drain.is_stop) {
+        if drain.as_ref().is_some_and(|drain| drain.is_stop) {
             if let Some(Err(error)) = pid_file(&self.shared).map(|file| file.remove()) {
                 tracing::warn!(%error, "the pid file cannot be removed");
             }

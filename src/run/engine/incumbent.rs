@@ -1,6 +1,6 @@
 //! The engine of a generation that hands over.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +86,7 @@ impl Engine {
     /// Lets go of a successor of which nothing is left.
     pub(super) fn forget_handover(&mut self) {
         self.handover = None;
+        self.shared.want_news(self.drain.is_some());
         for key in std::mem::take(&mut self.abandoned) {
             self.abandoned(key);
         }
@@ -213,6 +214,7 @@ impl Engine {
         self.handovers += 1;
         self.waiting = self.asking.take();
         self.late.clear();
+        self.shared.want_news(true);
         tracing::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
@@ -323,9 +325,6 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         self.active = Some(tokio::spawn(async move {
             shared.components.active(shared.options.hook_timeout).await;
-            if let Some(Err(error)) = pid_file(&shared).map(|file| file.write()) {
-                tracing::error!(%error, "no pid file");
-            }
             tracing::info!(
                 generation = shared.generation,
                 pid = std::process::id(),
@@ -368,6 +367,11 @@ impl Engine {
                     stderr = lines[lines.len().saturating_sub(LINES)..].join(" | "),
                     "handover failed, this generation serves on: {failure}"
                 );
+                if !tracing::dispatcher::has_been_set() {
+                    // Nobody collects events, and an operator must not be left without an answer.
+                    let generation = format_args!("generation {generation} serves on: {failure}");
+                    writeln!(io::stderr(), "handover failed, {generation}").ok();
+                }
                 self.assert_pid_file();
                 Err(Error::handover(failure, lines))
             }
@@ -387,6 +391,12 @@ impl Engine {
         tracing::warn!(generation = self.shared.generation, "{error}");
         if let Some(reply) = self.asking.take().and_then(|asker| asker.reply) {
             reply.send(Err(error)).ok();
+        }
+    }
+
+    pub(super) fn write_pid_file(&self) {
+        if let Some(Err(error)) = pid_file(&self.shared).map(|file| file.write()) {
+            tracing::error!(%error, "no pid file");
         }
     }
 

@@ -6,6 +6,7 @@ mod successor;
 
 use std::collections::HashSet;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +96,9 @@ pub(crate) struct Engine {
     active: Option<JoinHandle<()>>,
     /// Whether Unix paths and the pid file are this generation's to remove.
     owner: bool,
+    /// Whether this generation stops and the predecessor has yet to tell, by its drain or by its
+    /// end, whether the older generations are this one's to end.
+    undecided: bool,
     drain: Option<Drain>,
     main: Option<MainEnd>,
     failed: bool,
@@ -142,6 +146,7 @@ impl Engine {
             asking: None,
             waiting: None,
             active: None,
+            undecided: false,
             drain: None,
             main: None,
             failed: false,
@@ -202,7 +207,14 @@ impl Engine {
         }
         while let Some(input) = inputs.recv().await {
             tracing::trace!(?input, "input");
-            self.take(input);
+            // An error of this library must not take the service down, nor its way to end.
+            if catch_unwind(AssertUnwindSafe(|| self.take(input))).is_err() {
+                tracing::error!(
+                    generation = self.shared.generation,
+                    pid = std::process::id(),
+                    "the lifecycle task has panicked, and goes on"
+                );
+            }
             if self.has_ended() {
                 break;
             }
@@ -292,6 +304,8 @@ impl Engine {
                 // A hook that blocks its thread has met its limit, too.
                 self.hooks_drained();
             }
+            // Whoever has not settled the handover by now ends this generation, and serves.
+            Input::Undecided => self.undecided = false,
             Input::DrainTick => self.report_drain(),
             Input::ReadyOverdue => self.report_overdue(),
         }

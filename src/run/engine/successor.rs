@@ -106,6 +106,7 @@ impl Engine {
             }
             // Main is dropped where it waits.
             Action::ResolveReady(Err(NotServing::Stopped)) => {}
+            Action::WritePidFile => self.write_pid_file(),
             Action::BecomeOwner => self.become_owner(),
             Action::RestoreStderr => self.restore_stderr(),
             Action::JoinProcessGroup => self.join_process_group(),
@@ -166,6 +167,7 @@ impl Engine {
 
     pub(super) fn become_owner(&mut self) {
         self.owner = true;
+        self.undecided = false;
         let stops = self.drain.as_ref().filter(|drain| drain.is_stop);
         if let Some(deadline) = stops.map(|drain| drain.deadline) {
             self.give_up_endpoints();
