@@ -7,13 +7,6 @@ mod client;
 mod datagrams_survive;
 mod environment_is_kept;
 mod exclusive_things;
-#[allow(
-    clippy::all,
-    dead_code,
-    unreachable_pub,
-    unused_qualifications,
-    reason = "generated"
-)]
 #[path = "../../examples/tonic/greeter.rs"]
 mod greeter;
 mod http2_load;
