@@ -17,7 +17,9 @@ use crate::lifecycle::task::Tasks;
 use crate::lifecycle::token::Tokens;
 use crate::lifecycle::tracker::Tracker;
 use crate::net::datagram::{Datagrams, UdpSocket, UnixDatagram};
+use crate::net::door::Door;
 use crate::net::gate::{Gate, State};
+use crate::net::lane::{Lane, Told};
 use crate::net::listener::Listener;
 use crate::protocol::Failed;
 use crate::socket::{Claimed, Endpoint, Kind, Socket, Store};
@@ -33,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) predecessor: Option<Predecessor>,
     pub(crate) store: Store,
     pub(crate) tracker: Arc<Tracker>,
+    pub(crate) lane: Arc<Lane>,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) components: Components,
     pub(crate) tokens: Tokens,
@@ -68,11 +71,21 @@ impl Shared {
         queue: mpsc::UnboundedSender<Input>,
         (tracker, tasks): (Arc<Tracker>, Arc<Tasks>),
     ) -> Self {
+        let told = queue.clone();
+        let lane = Lane::new(Arc::clone(&tracker), move |tell| {
+            let input = match tell {
+                Told::Departing => Input::Departing,
+                Told::Consenting => Input::Consenting,
+            };
+            // A lifecycle task that has ended has nothing left to send.
+            told.send(input).ok();
+        });
         Self {
             options,
             generation,
             predecessor,
             store,
+            lane,
             tracker,
             tasks,
             components: Components::default(),
@@ -150,11 +163,11 @@ impl Shared {
         let abandoned = move || {
             queue.send(Input::Abandoned { key: key.clone() }).ok();
         };
+        let door = Door::new(claimed.key, Arc::clone(&self.lane), gate);
         Listener::new(
             endpoint.clone(),
             claimed.sockets,
-            gate,
-            Arc::clone(&self.tracker),
+            door,
             self.tokens.clone(),
             abandoned,
         )

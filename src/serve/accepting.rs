@@ -1,6 +1,8 @@
 //! The accept loop of a server.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{error::Error, future::pending, io, sync::Arc, time::Duration};
+
+use tokio::{sync::oneshot, time::sleep};
 
 use super::{
     connect::Connect, connection::serve_connection, executor::LogPanic, options::Options,
@@ -20,6 +22,7 @@ pub(crate) async fn accept_and_serve<A: Connect>(
     let idle_limit = options.drain_idle_timeout;
     let server = Arc::new(Server::new(options));
     let aborting = listener.aborting();
+    listener.serves_http1();
     // A task of its own, for the connections must be told of the drain though this future be dropped.
     tokio::spawn(follow_drain(Arc::clone(&server), &listener, idle_limit));
     let accepting = Accepting(Arc::clone(&server));
@@ -69,19 +72,33 @@ fn follow_drain(
     let draining = listener.draining();
     let closing = listener.closing();
     let aborting = listener.aborting();
+    let prospect = listener.http1_prospect();
+    // What moves to the successor is not closed: the limit is for those that stay.
+    let (moved_out, have_moved_out) = oneshot::channel();
     let last_look = async move {
-        match idle_limit {
-            None => closing.cancelled().await,
-            // The drain has begun when this is first polled.
-            Some(limit) => tokio::select! {
-                () = closing.cancelled() => {}
-                () = tokio::time::sleep(limit) => {}
-            },
+        let idle = async {
+            match idle_limit {
+                None => pending().await,
+                Some(limit) => {
+                    // Sent in any case but that of the end of everything.
+                    have_moved_out.await.ok();
+                    sleep(limit).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = closing.cancelled() => {}
+            () = idle => {}
         }
     };
     async move {
+        let draining = async {
+            server.move_out(draining.cancelled(), prospect).await;
+            // Without a limit nobody waits.
+            moved_out.send(()).ok();
+        };
         server
-            .follow(draining.cancelled(), last_look, aborting.cancelled())
+            .follow(draining, last_look, aborting.cancelled())
             .await;
     }
 }

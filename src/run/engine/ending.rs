@@ -43,6 +43,7 @@ impl Engine {
             }
             shared.set_gates(State::Emptying);
         } else {
+            self.expect_lane();
             shared.set_gates(State::Ended);
             // The successor has its own. A copy kept here would go on listening when that one stops.
             shared.store.close();
@@ -147,6 +148,7 @@ impl Engine {
         let tasks = self.shared.tasks.names();
         self.shared.tokens.aborting.cancel();
         let connections = self.shared.tracker.abort();
+        self.shared.lane.close();
         drain.cut |=
             connections > 0 || !tasks.is_empty() || !drain.hooks_drained || self.main.is_none();
         tracing::warn!(

@@ -2,6 +2,7 @@
 
 mod ending;
 mod incumbent;
+mod lane;
 mod successor;
 
 use std::collections::HashSet;
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::lane::Sending;
 use super::drain::Drain;
 use super::handover::Handover;
 use super::input::{Input, MainEnd, Reply};
@@ -89,6 +91,10 @@ pub(crate) struct Engine {
     /// Who waits for the handover under way.
     waiting: Option<Asker>,
 
+    /// Whether the successor is told to stop, too.
+    stops_both: bool,
+    sending: Sending,
+
     /// What the machine asked for before there was a runtime.
     unperformed: Vec<protocol::successor::Action>,
 
@@ -137,6 +143,8 @@ impl Engine {
             handovers: 0,
             spawning: false,
             ending: false,
+            stops_both: false,
+            sending: Sending::default(),
             unperformed: Vec::new(),
             in_offer: HashSet::new(),
             abandoned: Vec::new(),
@@ -274,6 +282,10 @@ impl Engine {
                     protocol::successor::Timer::Probation,
                 ));
             }
+            Input::Departing => self.send_connections(),
+            Input::Consenting => self.grant_credit(),
+            Input::Unsent { batch } => self.unsent(batch),
+            Input::LaneOverdue => self.shared.lane.decide(),
             Input::HooksDrained => self.hooks_drained(),
             Input::Quiet => {}
             Input::LastLook => {
