@@ -144,6 +144,9 @@
 //! | `tokio::spawn` | is waited for as long as it holds a [`Conn`]; otherwise it ends with the runtime |
 //!
 //! [`Context::draining`] and [`Context::aborting`] are [`Token`]s that can be awaited: finish what is there; end now.
+//! [`Context::until_draining`] ends a stream, so that a response that would be endless is complete.
+//! [`Context::stopping`] tells a stop, after which nobody serves, from a handover; with a
+//! [lame-duck time](Builder::lame_duck) it comes before the drain.
 //!
 //! # Without the macro
 //!
@@ -257,6 +260,10 @@
 //! |---|---|---|
 //! | `macros` | yes | the attribute macro [`#[handover::main]`][macro] |
 //! | `axum` | no | [`handover::axum::serve`]: axum, with HTTP/1.1 and HTTP/2, drained without loss |
+//! | `axum-ws` | no | `handover::axum::ws`: the WebSockets of axum, which say goodbye when their generation drains |
+//! | `tungstenite` | no | `handover::tungstenite`: the same for tokio-tungstenite |
+//! | `rustls` | no | `handover::rustls::TlsListener`: TLS in front of any server; the crypto provider is the program's choice |
+//! | `tower` | no | `handover::tower`: the drain in any stack of services, and a readiness endpoint |
 //! | `tonic` | no | `tonic::transport::server::Connected` for [`Conn`]: tonic takes a [`Listener`] and knows its peers |
 //! | `full` | no | all of the above |
 //! | `test-util` | no | `Builder::start_paused`, for tests; passes on to Tokio's feature of that name |
