@@ -1,7 +1,8 @@
 //! The floor under every handover: a Tokio program that takes its sockets, is up, and says so.
 //!
 //! With no argument it takes no sockets. With `N` it receives N listening sockets over its standard input, a Unix
-//! socket, and registers each with its runtime, unchecked. Nothing that has to do this can be faster.
+//! socket, makes sure that each is a TCP socket that listens and does not block, looks where it is bound, and registers
+//! it with its runtime. Nothing that has to do this can be faster.
 
 use std::{
     io::{self, IoSliceMut, Write},
@@ -9,7 +10,10 @@ use std::{
     net::TcpListener,
 };
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::{
+    fs::{OFlags, fcntl_getfl},
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ipproto, recvmsg, sockopt},
+};
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
@@ -24,6 +28,7 @@ async fn main() -> io::Result<()> {
             return Err(io::Error::other("the parent has sent too few sockets"));
         }
         for listener in received {
+            check(&listener)?;
             listeners.push(tokio::net::TcpListener::from_std(listener)?);
         }
     }
@@ -31,6 +36,19 @@ async fn main() -> io::Result<()> {
     // Up until the parent lets go.
     tokio::task::spawn_blocking(|| io::stdin().lines().for_each(drop)).await?;
     Ok(())
+}
+
+/// Without these, a socket that is another would be noticed when it is too late.
+fn check(listener: &TcpListener) -> io::Result<()> {
+    listener.local_addr()?;
+    let tcp = sockopt::socket_protocol(listener)? == Some(ipproto::TCP);
+    if tcp
+        && sockopt::socket_acceptconn(listener)?
+        && fcntl_getfl(listener)?.contains(OFlags::NONBLOCK)
+    {
+        return Ok(());
+    }
+    Err(io::Error::other("the parent has sent another socket"))
 }
 
 fn receive() -> io::Result<Vec<TcpListener>> {

@@ -85,7 +85,7 @@ impl Link {
             .receiving
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        Ok(match self.channel().receive(MAX_RECORD)? {
+        Ok(match self.channel().receive_in_part(MAX_RECORD)? {
             Some(record) => {
                 deliver(record);
                 true

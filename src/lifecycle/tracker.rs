@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{Shutdown, shutdown};
@@ -41,10 +42,14 @@ struct Slots {
     accepted: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Entry {
     descriptor: RawFd,
     since: Instant,
+    /// Whether another process may own it as well: it must not be shut down then.
+    lent: bool,
+    /// Who is to be woken when connections may move.
+    waiting: Option<Waker>,
 }
 
 impl Tracker {
@@ -64,6 +69,8 @@ impl Tracker {
         let entry = Some(Entry {
             descriptor,
             since: Instant::now(),
+            lent: false,
+            waiting: None,
         });
         let slot = match slots.free.pop() {
             Some(slot) => {
@@ -120,8 +127,22 @@ impl Tracker {
             .entries
             .iter()
             .flatten()
+            .filter(|entry| !entry.lent)
             .map(|entry| end(entry.descriptor))
             .count()
+    }
+
+    /// Wakes every connection that waits for it.
+    pub(crate) fn wake_waiting(&self) {
+        let waiting: Vec<_> = self
+            .lock()
+            .entries
+            .iter_mut()
+            .flatten()
+            .filter_map(|entry| entry.waiting.take())
+            .collect();
+        // Whoever is woken may come here at once.
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     pub(crate) fn is_aborted(&self) -> bool {
@@ -151,6 +172,40 @@ impl Tracked {
     pub(crate) fn is_aborted(&self) -> bool {
         self.tracker.is_aborted()
     }
+
+    /// Notes that another process may own the connection as well.
+    pub(crate) fn lend(&self) {
+        if let Some(entry) = &mut self.tracker.lock().entries[self.slot] {
+            entry.lent = true;
+        }
+    }
+
+    /// Notes that no other process owns it; an abort meanwhile meets it now.
+    pub(crate) fn reclaim(&self) {
+        let mut slots = self.tracker.lock();
+        if let Some(entry) = &mut slots.entries[self.slot] {
+            entry.lent = false;
+            if self.tracker.is_aborted() {
+                end(entry.descriptor);
+            }
+        }
+    }
+
+    /// Has a task woken when connections may move.
+    pub(crate) fn wait(&self, waker: &Waker) {
+        let before = {
+            let mut slots = self.tracker.lock();
+            let Some(entry) = &mut slots.entries[self.slot] else {
+                return;
+            };
+            match &entry.waiting {
+                Some(waiting) if waiting.will_wake(waker) => None,
+                _ => entry.waiting.replace(waker.clone()),
+            }
+        };
+        // The end of a task, and of all that it owns, may hang on it.
+        drop(before);
+    }
 }
 
 impl Drop for Resting {
@@ -162,10 +217,12 @@ impl Drop for Resting {
 impl Drop for Tracked {
     fn drop(&mut self) {
         let mut slots = self.tracker.lock();
-        slots.entries[self.slot] = None;
+        let entry = slots.entries[self.slot].take();
         slots.free.push(self.slot);
         let last = slots.free.len() == slots.entries.len();
         drop(slots);
+        // Outside the lock: the end of a task, and of all that it owns, may hang on its waker.
+        drop(entry);
         if last {
             self.tracker.empty.notify_one();
         }

@@ -1,17 +1,23 @@
 //! An accepted connection, which counts itself in the drain.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 
+use super::departure::{Answer, Cargo};
+use super::door::Door;
 use super::peer::Peer;
+use super::stream::Stream;
+use crate::lifecycle::token::Token;
 use crate::lifecycle::tracker::Tracked;
+use crate::protocol::Manner;
 
 /// A connection that a [`Listener`](crate::Listener) has accepted: TCP or Unix, for any server.
 ///
@@ -24,28 +30,96 @@ use crate::lifecycle::tracker::Tracked;
 /// [`BrokenPipe`](io::ErrorKind::BrokenPipe). Until then it costs what a
 /// [`TcpStream`] or a [`UnixStream`] costs.
 ///
+/// # Migration
+///
+/// While this generation drains, its connections can move to the successor, where they come out of
+/// the listener of the same endpoint: the same connection, with the same addresses and options, and
+/// its client notices nothing.
+///
+/// One on which nothing was read or written yet moves by itself, as soon as something reads from it;
+/// to its server that looks as if the client had gone: reads give the end of the stream, and a
+/// shutdown touches nothing. A server that has been given a part of the conversation has to
+/// [hand it over](Self::hand_over) itself.
+///
 /// It is not `Clone`, because a connection is owned in exactly one place; split it with
 /// [`tokio::io::split`].
 pub struct Conn {
+    /// Nothing while it is on the lane, and after that.
+    here: Option<Here>,
+    peer: Peer,
+    door: Arc<Door>,
+    course: Course,
+    aside: Option<Box<Aside>>,
+}
+
+/// The connection itself.
+#[derive(Debug)]
+struct Here {
     // Dropped first: the count lets go of the descriptor before it is closed.
     tracked: Tracked,
     stream: Stream,
-    peer: Peer,
 }
 
-#[derive(Debug)]
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+/// What a read or a write has to do first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// Nothing.
+    Touched,
+    /// Nothing was read or written here: it can go on elsewhere in this manner.
+    Fresh(Manner),
+    /// Give what was read before.
+    Unread,
+    /// Wait for the successor's answer.
+    Leaving,
+    /// It has moved.
+    Moved,
+}
+
+/// What only few connections need.
+#[derive(Debug, Default)]
+struct Aside {
+    unread: Vec<u8>,
+    /// How many of them have been given.
+    given: usize,
+    state: Option<Vec<u8>>,
+    answer: Option<Answer>,
+    /// Who waits for the answer, to read and to write: halves of it may be in two tasks.
+    waiting: [Option<Waker>; 2],
 }
 
 impl Conn {
-    pub(super) fn new(tracked: Tracked, stream: Stream, peer: Peer) -> Self {
+    pub(super) fn new(tracked: Tracked, stream: Stream, peer: Peer, door: Arc<Door>) -> Self {
         Self {
-            tracked,
-            stream,
+            here: Some(Here { tracked, stream }),
             peer,
+            door,
+            course: Course::Fresh(Manner::Untouched),
+            aside: None,
         }
+    }
+
+    /// Takes a connection that the predecessor has sent. Has to be called on a runtime.
+    pub(crate) fn receive(
+        descriptor: OwnedFd,
+        door: Arc<Door>,
+        manner: Manner,
+        unread: Vec<u8>,
+        state: Vec<u8>,
+    ) -> io::Result<Self> {
+        let (stream, peer) = Stream::receive(descriptor)?;
+        let tracked = door.lane().tracker().track(&stream);
+        let mut conn = Self::new(tracked, stream, peer, door);
+        conn.course = match manner {
+            // Its server has an idea of it as soon as it has seen the state.
+            Manner::Resumed => Course::Touched,
+            manner => Course::Fresh(manner),
+        };
+        let state = (manner == Manner::Resumed).then_some(state);
+        if state.is_some() || !unread.is_empty() {
+            conn.aside().state = state;
+            conn.put_back(unread);
+        }
+        Ok(conn)
     }
 
     /// The address of the other end.
@@ -54,13 +128,11 @@ impl Conn {
         &self.peer
     }
 
-    /// The address and port of this end, for a TCP connection.
+    /// The address and port of this end, for a TCP connection; nothing once it has moved to the
+    /// successor.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.local_addr().ok(),
-            Stream::Unix(_) => None,
-        }
+        self.here.as_ref()?.stream.local_addr()
     }
 
     /// Process, user and group of the other end of a Unix socket, as they were when it connected
@@ -71,29 +143,350 @@ impl Conn {
     /// [`Unsupported`](io::ErrorKind::Unsupported) for a TCP connection, and what `getsockopt(2)`
     /// says.
     pub fn peer_credentials(&self) -> io::Result<tokio::net::unix::UCred> {
-        match &self.stream {
-            Stream::Tcp(_) => Err(io::Error::new(
+        match self.here.as_ref().map(|here| &here.stream) {
+            Some(Stream::Unix(stream)) => stream.peer_cred(),
+            Some(Stream::Tcp(_)) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 format!("the TCP connection from {} has no credentials", self.peer),
             )),
-            Stream::Unix(stream) => stream.peer_cred(),
+            None => Err(moved(&self.peer)),
         }
     }
+
+    /// The state with which the predecessor has [handed it over](Self::hand_over); `None` for a
+    /// connection that begins here.
+    ///
+    /// Only a listener that [asks for them](crate::Listener::resuming) gives such connections.
+    #[must_use]
+    pub fn resumed(&self) -> Option<&[u8]> {
+        self.aside.as_ref()?.state.as_deref()
+    }
+
+    /// The moment from which the successor takes connections of this endpoint that are
+    /// [handed over](Self::hand_over).
+    ///
+    /// It never comes in a generation that has no successor, or one whose service does not
+    /// [ask for them](crate::Listener::resuming). Such a connection drains as without migration:
+    /// [`Context::draining`](crate::Context::draining) tells when, and the time until the deadline
+    /// is for its end.
+    #[must_use]
+    pub fn migrating(&self) -> Token {
+        self.door.migrating()
+    }
+
+    /// Hands the connection over to the successor, between two messages of its protocol.
+    ///
+    /// It comes out of the listener of the same endpoint there, with
+    /// [`resumed`](Self::resumed) set to `state`. `unread` is what was read from it and not used;
+    /// over there it is read again first. What was written to it has to have left this process:
+    /// flush a buffer first.
+    ///
+    /// Call it when [`migrating`](Self::migrating) has come.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io;
+    ///
+    /// use handover::Conn;
+    /// use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    ///
+    /// async fn session(conn: Conn) -> io::Result<()> {
+    ///     let migrating = conn.migrating();
+    ///     let mut conn = BufReader::new(conn);
+    ///     if conn.get_ref().resumed().is_none() {
+    ///         conn.write_all(b"hello\n").await?;
+    ///     }
+    ///     let mut line = Vec::new();
+    ///     let mut stays = false;
+    ///     loop {
+    ///         tokio::select! {
+    ///             read = conn.read_until(b'\n', &mut line) => {
+    ///                 if read? == 0 {
+    ///                     return Ok(());
+    ///                 }
+    ///                 conn.write_all(&line).await?;
+    ///                 line.clear();
+    ///             }
+    ///             () = migrating.cancelled(), if !stays => {
+    ///                 // The beginning of a line, and what the buffer has behind it.
+    ///                 line.extend_from_slice(conn.buffer());
+    ///                 match conn.into_inner().hand_over(std::mem::take(&mut line), []).await {
+    ///                     Ok(()) => return Ok(()),
+    ///                     // Nobody takes it: it goes on here, and `line` is read again.
+    ///                     Err(kept) => conn = BufReader::new(kept),
+    ///                 }
+    ///                 stays = true;
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The connection, where the successor does not take it: it has gone, it lacks descriptors, or
+    /// its service does not ask for such connections. Nothing has happened to it then, and `unread`
+    /// is read again first.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is not cancel safe: if the future is dropped, the connection moves or is closed.
+    pub async fn hand_over(
+        self,
+        unread: impl Into<Vec<u8>>,
+        state: impl Into<Vec<u8>>,
+    ) -> Result<(), Self> {
+        match self
+            .depart(Manner::Resumed, unread.into(), state.into())
+            .await
+        {
+            None => Ok(()),
+            Some(kept) => Err(kept),
+        }
+    }
+
+    /// Sends it to the successor; what comes out is what it does not take, with `unread` in front.
+    pub(crate) fn depart(
+        mut self,
+        manner: Manner,
+        mut unread: Vec<u8>,
+        state: Vec<u8>,
+    ) -> impl Future<Output = Option<Self>> + Send + use<> {
+        unread.append(&mut self.take_unread());
+        self.leave(manner, unread, state);
+        let mut conn = Some(self);
+        poll_fn(move |cx| {
+            let Some(left) = &mut conn else {
+                return Poll::Ready(None);
+            };
+            if left.course == Course::Leaving && !ready!(left.poll_answer(cx, READER)) {
+                conn = None;
+            }
+            Poll::Ready(conn.take())
+        })
+    }
+
+    /// Puts it on the lane; without effect where the successor does not take it.
+    fn leave(&mut self, manner: Manner, unread: Vec<u8>, state: Vec<u8>) {
+        let Some(Here { tracked, stream }) = self.here.take() else {
+            return;
+        };
+        let cargo = Cargo {
+            tracked,
+            stream,
+            unread,
+            state,
+        };
+        match self.door.leave(manner, cargo) {
+            Ok(answer) => {
+                self.aside().answer = Some(answer);
+                self.course = Course::Leaving;
+            }
+            Err(cargo) => self.stay(cargo),
+        }
+    }
+
+    /// Goes on with a connection that was not taken; it does not try again by itself.
+    fn stay(&mut self, cargo: Cargo) {
+        let Cargo {
+            tracked,
+            stream,
+            unread,
+            ..
+        } = cargo;
+        self.here = Some(Here { tracked, stream });
+        self.course = Course::Touched;
+        self.put_back(unread);
+    }
+
+    fn put_back(&mut self, unread: Vec<u8>) {
+        if unread.is_empty() {
+            return;
+        }
+        let aside = self.aside();
+        aside.unread = unread;
+        aside.given = 0;
+        if self.course == Course::Touched {
+            self.course = Course::Unread;
+        }
+    }
+
+    /// What was put back and has not been read again.
+    fn take_unread(&mut self) -> Vec<u8> {
+        let Some(aside) = &mut self.aside else {
+            return Vec::new();
+        };
+        let mut unread = std::mem::take(&mut aside.unread);
+        unread.drain(..std::mem::take(&mut aside.given));
+        unread
+    }
+
+    fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
+    }
+
+    /// Waits for the successor's answer; tells whether the connection is here.
+    fn poll_answer(&mut self, cx: &mut Context<'_>, who: usize) -> Poll<bool> {
+        let aside = self.aside();
+        let Some(answer) = &mut aside.answer else {
+            return Poll::Ready(self.here.is_some());
+        };
+        let Poll::Ready(answer) = Pin::new(answer).poll(cx) else {
+            aside.waiting[who] = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        aside.answer = None;
+        std::mem::take(&mut aside.waiting)
+            .into_iter()
+            .flatten()
+            .for_each(Waker::wake);
+        match answer {
+            Ok(cargo) => {
+                self.stay(cargo);
+                Poll::Ready(true)
+            }
+            Err(_) => {
+                self.course = Course::Moved;
+                Poll::Ready(false)
+            }
+        }
+    }
+
+    /// A read of a connection that is not only a stream.
+    fn poll_read_aside(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            match self.course {
+                Course::Touched => return self.poll_stream(cx, buf),
+                // A clean end.
+                Course::Moved => return Poll::Ready(Ok(())),
+                Course::Leaving => {
+                    ready!(self.poll_answer(cx, READER));
+                }
+                Course::Fresh(manner) if self.door.takes(manner) => {
+                    let unread = self.take_unread();
+                    self.leave(manner, unread, Vec::new());
+                }
+                Course::Fresh(manner) => {
+                    if self.gives_unread(buf) {
+                        self.touch();
+                        return Poll::Ready(Ok(()));
+                    }
+                    let before = buf.filled().len();
+                    let read = self.poll_stream(cx, buf);
+                    if read.is_ready() || buf.filled().len() > before {
+                        self.touch();
+                        return read;
+                    }
+                    if let Some(here) = &self.here {
+                        here.tracked.wait(cx.waker());
+                    }
+                    // Looked at again after the registration: an opening in between wakes nobody.
+                    if !self.door.takes(manner) {
+                        return Poll::Pending;
+                    }
+                }
+                Course::Unread => {
+                    if self.gives_unread(buf) {
+                        return Poll::Ready(Ok(()));
+                    }
+                    self.course = Course::Touched;
+                }
+            }
+        }
+    }
+
+    /// Gives what was put back; tells whether there was some.
+    fn gives_unread(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let Some(aside) = &mut self.aside else {
+            return false;
+        };
+        let left = &aside.unread[aside.given..];
+        if left.is_empty() {
+            aside.unread = Vec::new();
+            aside.given = 0;
+            return false;
+        }
+        let length = left.len().min(buf.remaining());
+        buf.put_slice(&left[..length]);
+        aside.given += length;
+        true
+    }
+
+    /// From here on nobody else can go on with it as it came.
+    fn touch(&mut self) {
+        let unread = self
+            .aside
+            .as_ref()
+            .is_some_and(|aside| aside.given < aside.unread.len());
+        self.course = if unread {
+            Course::Unread
+        } else {
+            Course::Touched
+        };
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(here) = &mut self.here else {
+            return Poll::Ready(Ok(()));
+        };
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut here.stream).poll_read(cx, buf))?;
+        let end = buf.filled().len() == before;
+        if end && buf.remaining() > 0 && here.tracked.is_aborted() {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the drain of this generation was aborted",
+            )));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The stream to write to, once it is certain that the connection stays.
+    fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut Stream>>> {
+        match self.course {
+            Course::Touched | Course::Unread | Course::Moved => {}
+            Course::Fresh(_) => self.touch(),
+            Course::Leaving => {
+                ready!(self.poll_answer(cx, WRITER));
+            }
+        }
+        Poll::Ready(match &mut self.here {
+            Some(here) => Ok(Pin::new(&mut here.stream)),
+            None => Err(moved(&self.peer)),
+        })
+    }
 }
+
+fn moved(peer: &Peer) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::BrokenPipe,
+        format!("the connection from {peer} has moved to the successor"),
+    )
+}
+
+const READER: usize = 0;
+const WRITER: usize = 1;
 
 impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Conn")
             .field("peer", &self.peer)
+            .field("course", &self.course)
             .finish_non_exhaustive()
     }
 }
 
+/// Of a connection that has moved it is a socket that is not connected.
 impl AsFd for Conn {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
+        match &self.here {
+            Some(here) => here.stream.as_fd(),
+            None => self.door.stand_in(),
         }
     }
 }
@@ -104,19 +497,10 @@ impl AsyncRead for Conn {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        })?;
-        let end = buf.filled().len() == before;
-        if end && buf.remaining() > 0 && self.tracked.is_aborted() {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "the drain of this generation was aborted",
-            )));
+        if self.course == Course::Touched {
+            return self.poll_stream(cx, buf);
         }
-        Poll::Ready(Ok(()))
+        self.poll_read_aside(cx, buf)
     }
 }
 
@@ -126,10 +510,7 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        ready!(self.poll_writable(cx))?.poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -137,10 +518,7 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        ready!(self.poll_writable(cx))?.poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -153,9 +531,13 @@ impl AsyncWrite for Conn {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        if self.course == Course::Leaving {
+            ready!(self.poll_answer(cx, WRITER));
+        }
+        match &mut self.here {
+            Some(here) => Pin::new(&mut here.stream).poll_shutdown(cx),
+            // It is the successor's to shut.
+            None => Poll::Ready(Ok(())),
         }
     }
 }

@@ -66,6 +66,11 @@ impl Gate {
         }
     }
 
+    /// Wakes the task that accepts, for a reason other than a change.
+    pub(super) fn wake(&self) {
+        self.acceptor.wake();
+    }
+
     /// Waits while the gate is shut; for the one task that accepts.
     ///
     /// The waker stays registered when the state is returned, so that a later change wakes a task

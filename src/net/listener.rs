@@ -13,12 +13,15 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::backoff::{Backoff, Concern, concern};
-use super::conn::{Conn, Stream};
-use super::gate::{Gate, State};
+use super::conn::Conn;
+use super::door::Door;
+use super::gate::State;
 use super::peer::Peer;
+use super::stream::Stream;
 use crate::lifecycle::token::Token;
 use crate::lifecycle::tokens::Tokens;
-use crate::lifecycle::tracker::{Resting, Tracker};
+use crate::lifecycle::tracker::Resting;
+use crate::protocol::Manner;
 use crate::socket::{Endpoint, Io, Socket};
 use crate::sys::watch::watch;
 
@@ -49,8 +52,9 @@ pub struct Listener {
     sockets: Vec<AsyncFd<Arc<Socket>>>,
     /// Where the search for the next connection starts, so that no socket starves another.
     next: usize,
-    gate: Arc<Gate>,
-    tracker: Arc<Tracker>,
+    door: Arc<Door>,
+    /// Whether somebody has accepted from an open gate.
+    attended: bool,
     backoff: Backoff,
     endpoint: Endpoint,
     /// Set once a server waits at the end.
@@ -65,8 +69,7 @@ impl Listener {
     pub(crate) fn new(
         endpoint: Endpoint,
         sockets: Vec<Arc<Socket>>,
-        gate: Arc<Gate>,
-        tracker: Arc<Tracker>,
+        door: Arc<Door>,
         tokens: Tokens,
         abandoned: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
@@ -77,8 +80,8 @@ impl Listener {
         Ok(Self {
             sockets,
             next: 0,
-            gate,
-            tracker,
+            door,
+            attended: false,
             backoff: Backoff::default(),
             endpoint,
             resting: None,
@@ -107,10 +110,22 @@ impl Listener {
     /// As for [`accept`](Self::accept).
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Conn>>> {
         loop {
-            let state = ready!(self.gate.poll_passable(cx));
+            // Ahead of everything that is looked at, so that a change of it wakes.
+            let passable = self.door.gate().poll_passable(cx);
+            if let Some(conn) = ready!(self.poll_arrived(cx)) {
+                return Poll::Ready(Ok(Some(conn)));
+            }
+            let state = ready!(passable);
             if state == State::Ended || self.sockets.is_empty() {
+                if !self.door.end() {
+                    return Poll::Pending;
+                }
                 self.sockets.clear();
                 return Poll::Ready(Ok(None));
+            }
+            if !self.attended {
+                self.attended = true;
+                self.door.attend();
             }
             if state == State::Open {
                 ready!(self.backoff.poll_over(cx));
@@ -122,7 +137,7 @@ impl Listener {
                 }
                 Poll::Ready(Err(error)) => error,
                 Poll::Pending if state == State::Emptying => {
-                    self.gate.set(State::Ended);
+                    self.door.gate().set(State::Ended);
                     continue;
                 }
                 Poll::Pending => {
@@ -136,7 +151,7 @@ impl Listener {
                 // server that would try again at once.
                 Concern::Resources | Concern::Listener if state == State::Emptying => {
                     tracing::warn!(endpoint = %self.endpoint, %error, "what is queued is given up");
-                    self.gate.set(State::Ended);
+                    self.door.gate().set(State::Ended);
                 }
                 Concern::Resources => self.backoff.start(&self.endpoint, &error),
                 Concern::Listener => return Poll::Ready(Err(error)),
@@ -210,11 +225,52 @@ impl Listener {
         self.tokens.closing.clone()
     }
 
+    /// Asks for connections that the predecessor [hands over](Conn::hand_over) in the middle of
+    /// their protocol: they come out of this listener, ahead of new ones, and
+    /// [`Conn::resumed`] tells them by their state.
+    ///
+    /// A service that does not ask gets none: one that greets would greet twice.
+    #[must_use]
+    pub fn resuming(self) -> Self {
+        self.door.consent(Manner::Resumed);
+        self
+    }
+
+    /// The moment from which the successor takes connections of this endpoint that are handed over;
+    /// see [`Conn::migrating`].
+    #[must_use]
+    pub fn migrating(&self) -> Token {
+        self.door.migrating()
+    }
+
+    /// Goes on with connections of HTTP/1.1, which come between two of their requests.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn serves_http1(&self) {
+        self.door.consent(Manner::Http1);
+    }
+
+    /// Whether the successor goes on with connections of HTTP/1.1.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn http1_prospect(&self) -> super::door::Prospect {
+        self.door.prospect(Manner::Http1)
+    }
+
+    /// The next connection that has come from the predecessor.
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<Option<Conn>> {
+        if !self.door.has_arrivals() {
+            return Poll::Ready(None);
+        }
+        // Thousands may come at once, and nothing else here gives way to other tasks.
+        let budget = ready!(tokio::task::coop::poll_proceed(cx));
+        budget.made_progress();
+        Poll::Ready(self.door.arrived())
+    }
+
     /// Waits until this generation accepts no more, and leaves what is queued where it is; for a server that
     /// has no room for a connection.
     #[cfg(feature = "hyper")]
     pub(crate) async fn ended(&self) {
-        std::future::poll_fn(|cx| match self.gate.poll_passable(cx) {
+        std::future::poll_fn(|cx| match self.door.gate().poll_passable(cx) {
             Poll::Ready(State::Ended) => Poll::Ready(()),
             _ => Poll::Pending,
         })
@@ -237,11 +293,8 @@ impl Listener {
             if let Poll::Ready(accepted) = accepted {
                 self.next = (index + 1) % count;
                 return Poll::Ready(accepted.map(|(stream, peer)| {
-                    let tracked = match &stream {
-                        Stream::Tcp(stream) => self.tracker.track(stream),
-                        Stream::Unix(stream) => self.tracker.track(stream),
-                    };
-                    Conn::new(tracked, stream, peer)
+                    let tracked = self.door.lane().tracker().track(&stream);
+                    Conn::new(tracked, stream, peer, Arc::clone(&self.door))
                 }));
             }
         }
@@ -257,7 +310,8 @@ impl Listener {
                 Poll::Ready(Ok((conn, peer)))
             }
             None => {
-                self.resting.get_or_insert_with(|| self.tracker.rest());
+                let tracker = self.door.lane().tracker();
+                self.resting.get_or_insert_with(|| tracker.rest());
                 Poll::Pending
             }
         }
@@ -275,7 +329,7 @@ impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
             .field("endpoint", &self.endpoint)
-            .field("gate", &self.gate.state())
+            .field("gate", &self.door.gate().state())
             .finish_non_exhaustive()
     }
 }
@@ -318,6 +372,13 @@ impl axum::serve::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<Peer> {
         self.local_peer()
+    }
+}
+
+/// Nobody fetches what has arrived any more.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        drop(self.door.abandon());
     }
 }
 

@@ -5,6 +5,11 @@
 pub(crate) mod backoff;
 pub(crate) mod conn;
 pub(crate) mod datagram;
+pub(crate) mod departure;
+pub(crate) mod door;
 pub(crate) mod gate;
+pub(crate) mod lane;
 pub(crate) mod listener;
+pub(crate) mod manners;
 pub(crate) mod peer;
+pub(crate) mod stream;

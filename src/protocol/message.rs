@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec;
 use super::failed::Failed;
+use super::migration::{Connection, Consent};
 use super::offer::Offer;
 use super::sockets::Sockets;
 use super::version::Capabilities;
@@ -32,6 +33,20 @@ pub(crate) enum ToSuccessor {
     Released {},
     /// The service is to stop; sent only after `Serving`.
     Stop {},
+    /// Established connections of one endpoint, after `Released`. One descriptor each rides along,
+    /// in this order; ahead of them, if `parcel` is not 0, one with the bytes of all. Answered by
+    /// `Moved`.
+    Connections {
+        /// Tells the answers apart.
+        batch: u64,
+        /// The key of the endpoint.
+        endpoint: String,
+        /// The length of all the bytes that belong to them.
+        #[serde(default)]
+        parcel: u64,
+        /// The connections.
+        connections: Vec<Connection>,
+    },
     /// A message that exists only to be unknown to the other side.
     #[cfg(handover_protocol = "newer")]
     Novelty {},
@@ -85,6 +100,23 @@ pub(crate) enum ToIncumbent {
         /// The new deadline, in milliseconds of `CLOCK_MONOTONIC`.
         deadline_ms: u64,
     },
+    /// How many more connections can be taken, and by which endpoints; after `Released`, and again
+    /// when an endpoint changes its mind.
+    Credit {
+        /// How many more; the last word counts, not the sum.
+        connections: u64,
+        /// What each endpoint takes from here on.
+        consents: Vec<Consent>,
+    },
+    /// The connections of one `Connections` record belong to this generation, which has not touched
+    /// them yet.
+    Moved {
+        /// The number of the record.
+        batch: u64,
+        /// Those that it has not taken, by their place in the record.
+        #[serde(default)]
+        refused: Vec<u32>,
+    },
     /// A message that exists only to be unknown to the other side.
     #[cfg(handover_protocol = "newer")]
     Novelty {},
@@ -104,6 +136,7 @@ impl ToSuccessor {
             Self::Draining {} => "draining",
             Self::Released {} => "released",
             Self::Stop {} => "stop",
+            Self::Connections { .. } => "connections",
             #[cfg(handover_protocol = "newer")]
             Self::Novelty {} => "novelty",
             Self::Unknown => "unknown",
@@ -134,6 +167,8 @@ impl ToIncumbent {
             Self::Settled {} => "settled",
             Self::Stopping {} => "stopping",
             Self::Shorten { .. } => "shorten",
+            Self::Credit { .. } => "credit",
+            Self::Moved { .. } => "moved",
             #[cfg(handover_protocol = "newer")]
             Self::Novelty {} => "novelty",
             Self::Unknown => "unknown",

@@ -7,6 +7,9 @@ use thiserror::Error;
 /// handover.
 pub(crate) const LATE_SOCKETS: &str = "late_sockets";
 
+/// Whether established connections may move to the successor.
+pub(crate) const MIGRATION: &str = "migration";
+
 /// A range of versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Versions {
@@ -73,9 +76,9 @@ impl Capabilities {
         let known: &[&str] = if cfg!(handover_protocol = "older") {
             &[]
         } else if cfg!(handover_protocol = "newer") {
-            &[LATE_SOCKETS, "novelty"]
+            &[LATE_SOCKETS, MIGRATION, "novelty"]
         } else {
-            &[LATE_SOCKETS]
+            &[LATE_SOCKETS, MIGRATION]
         };
         Self(known.iter().map(ToString::to_string).collect())
     }

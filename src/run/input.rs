@@ -53,6 +53,14 @@ pub(crate) enum Input {
     Elapsed { handover: u64, timer: Timer },
     /// The probation is over.
     ProbationOver,
+    /// A connection waits to be sent to the successor.
+    Departing,
+    /// An endpoint takes other connections from the predecessor than before.
+    Consenting,
+    /// Connections could not be sent.
+    Unsent { batch: u64 },
+    /// The successor has had its time to say what it takes.
+    LaneOverdue,
     /// Every `on_drain` has returned or met its limit.
     HooksDrained,
     /// The last connection or task has gone, or a server waits at the end of its listener.

@@ -8,6 +8,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
+use super::batch::Batch;
 use super::input::FromPeer;
 use crate::lifecycle::link::Link;
 use crate::socket::Socket;
@@ -22,11 +23,12 @@ pub(crate) struct Peer {
 }
 
 /// What waits to be sent.
-#[derive(Debug)]
 enum Outgoing {
     Letter(Letter),
-    /// Answered when everything before it was sent.
-    Mark(oneshot::Sender<()>),
+    /// A letter whose loss somebody has to hear of.
+    Registered(Letter, Box<dyn FnOnce() + Send>),
+    /// Done when everything before it was sent, or has failed.
+    Then(Box<dyn FnOnce() + Send>),
 }
 
 /// A record, and what rides along with it.
@@ -41,6 +43,7 @@ pub(crate) struct Letter {
 pub(crate) enum Lent {
     Socket(Arc<Socket>),
     Other(Arc<OwnedFd>),
+    Batch(Arc<Batch>),
 }
 
 impl Peer {
@@ -54,15 +57,22 @@ impl Peer {
         let sender = Arc::clone(&link);
         tokio::spawn(async move {
             while let Some(outgoing) = queue.recv().await {
-                match outgoing {
-                    Outgoing::Letter(letter) => {
-                        let sent = sender.send(&letter.record, &letter.descriptors()).await;
-                        if let Err(error) = sent {
-                            failed(error);
-                        }
+                let (letter, lost) = match outgoing {
+                    Outgoing::Letter(letter) => (letter, None),
+                    Outgoing::Registered(letter, lost) => (letter, Some(lost)),
+                    Outgoing::Then(act) => {
+                        act();
+                        continue;
                     }
-                    // Whoever asked may no longer wait.
-                    Outgoing::Mark(reached) => drop(reached.send(())),
+                };
+                let sent = sender.send(&letter.record, &letter.descriptors()).await;
+                // Whoever hears of its loss wants what was in it.
+                drop(letter);
+                if let Err(error) = sent {
+                    failed(error);
+                    if let Some(lost) = lost {
+                        lost();
+                    }
                 }
             }
         });
@@ -72,6 +82,18 @@ impl Peer {
     /// Queues a record. A neighbour that has gone is noticed by its watch, not here.
     pub(crate) fn send(&self, letter: Letter) {
         self.outbox.send(Outgoing::Letter(letter)).ok();
+    }
+
+    /// Queues a record; `lost` is called where it cannot be sent.
+    pub(crate) fn send_registered(&self, letter: Letter, lost: impl FnOnce() + Send + 'static) {
+        let outgoing = Outgoing::Registered(letter, Box::new(lost));
+        self.outbox.send(outgoing).ok();
+    }
+
+    /// Does something when all that was queued so far is sent, or has failed, and none of it is
+    /// held here any more.
+    pub(crate) fn then(&self, act: impl FnOnce() + Send + 'static) {
+        self.outbox.send(Outgoing::Then(Box::new(act))).ok();
     }
 
     /// The channel on the runtime.
@@ -86,7 +108,10 @@ impl Peer {
     /// Nothing that is queued is lost when the future is dropped.
     pub(crate) async fn flush(&self) {
         let (mark, reached) = oneshot::channel();
-        self.outbox.send(Outgoing::Mark(mark)).ok();
+        self.then(move || {
+            // Whoever asked may no longer wait.
+            mark.send(()).ok();
+        });
         // Without an answer there is nobody left who could send.
         reached.await.ok();
     }
@@ -168,6 +193,7 @@ impl Lent {
         match self {
             Self::Socket(socket) => socket.descriptors().collect(),
             Self::Other(fd) => vec![fd.as_fd()],
+            Self::Batch(batch) => batch.descriptors().collect(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
@@ -17,7 +17,9 @@ use crate::lifecycle::task::Tasks;
 use crate::lifecycle::tokens::Tokens;
 use crate::lifecycle::tracker::Tracker;
 use crate::net::datagram::{Datagrams, UdpSocket, UnixDatagram};
+use crate::net::door::Door;
 use crate::net::gate::{Gate, State};
+use crate::net::lane::{Lane, Told};
 use crate::net::listener::Listener;
 use crate::protocol::Failed;
 use crate::socket::{Claimed, Endpoint, Kind, Socket, Store};
@@ -33,12 +35,16 @@ pub(crate) struct Shared {
     pub(crate) predecessor: Option<Predecessor>,
     pub(crate) store: Store,
     pub(crate) tracker: Arc<Tracker>,
+    pub(crate) lane: Arc<Lane>,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) components: Components,
     pub(crate) tokens: Tokens,
     /// Whether somebody has run the `on_ready` hooks; locked while they run.
     pub(crate) ready_called: tokio::sync::Mutex<bool>,
     pub(crate) queue: mpsc::UnboundedSender<Input>,
+    /// Whether the lifecycle task is to be told of what is opened: while a handover, whose Offer
+    /// has been made up, or a drain is under way.
+    news_wanted: AtomicBool,
     phase: watch::Sender<Phase>,
     /// The answer of `ready()`, once there is one.
     resolved: watch::Sender<Option<Result<(), String>>>,
@@ -65,17 +71,28 @@ impl Shared {
         queue: mpsc::UnboundedSender<Input>,
         (tracker, tasks): (Arc<Tracker>, Arc<Tasks>),
     ) -> Self {
+        let told = queue.clone();
+        let lane = Lane::new(Arc::clone(&tracker), move |tell| {
+            let input = match tell {
+                Told::Departing => Input::Departing,
+                Told::Consenting => Input::Consenting,
+            };
+            // A lifecycle task that has ended has nothing left to send.
+            told.send(input).ok();
+        });
         Self {
             options,
             generation,
             predecessor,
             store,
+            lane,
             tracker,
             tasks,
             components: Components::default(),
             tokens: Tokens::new(),
             ready_called: tokio::sync::Mutex::new(false),
             queue,
+            news_wanted: AtomicBool::new(false),
             phase: watch::Sender::new(Phase::Initialising),
             resolved: watch::Sender::new(None),
             gates: Mutex::new(Gates {
@@ -122,6 +139,12 @@ impl Shared {
         self.askers.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Says whether the lifecycle task is to be told of what is opened from here on. What was put
+    /// into the store before is in it for whoever looks after this call.
+    pub(crate) fn want_news(&self, wanted: bool) {
+        self.news_wanted.store(wanted, Ordering::SeqCst);
+    }
+
     /// Remembers a failure of the initialisation.
     pub(crate) fn note(&self, failed: Failed) {
         *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
@@ -140,11 +163,11 @@ impl Shared {
         let abandoned = move || {
             queue.send(Input::Abandoned { key: key.clone() }).ok();
         };
+        let door = Door::new(claimed.key, Arc::clone(&self.lane), gate);
         Listener::new(
             endpoint.clone(),
             claimed.sockets,
-            gate,
-            Arc::clone(&self.tracker),
+            door,
             self.tokens.clone(),
             abandoned,
         )
@@ -201,9 +224,11 @@ impl Shared {
                 .insert(claimed.key.clone(), (kind, Arc::clone(&gate)));
             gate
         };
-        self.send(Input::Opened {
-            key: claimed.key.clone(),
-        });
+        if self.news_wanted.load(Ordering::SeqCst) {
+            self.send(Input::Opened {
+                key: claimed.key.clone(),
+            });
+        }
         Ok((claimed, gate))
     }
 

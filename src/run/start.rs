@@ -123,6 +123,8 @@ impl Inheritance {
         let message = decode::<ToSuccessor>(&record.bytes)?;
         match &message {
             ToSuccessor::Offer(offer) => {
+                // What an incumbent announces beyond that, it may have made up.
+                store.reserve(offer.sockets.min(1 << 16) as usize);
                 self.offer = Some(Offered::new(offer.clone(), record.descriptors)?);
             }
             ToSuccessor::Sockets(sockets) => adopt(sockets, record.descriptors, store)?,

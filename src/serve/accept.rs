@@ -28,6 +28,9 @@ pub(crate) mod sealed {
         #[expect(private_bounds, reason = "this seals `Accept`")]
         type Io: Transport;
 
+        /// Whether its connections move between two requests of HTTP/1.1.
+        const MOVES: bool;
+
         fn accept(&mut self) -> impl Future<Output = io::Result<Option<Self::Io>>> + Send;
 
         fn listener(&self) -> &Listener;
@@ -37,6 +40,8 @@ pub(crate) mod sealed {
 
     impl Source for Listener {
         type Io = Conn;
+
+        const MOVES: bool = true;
 
         async fn accept(&mut self) -> io::Result<Option<Conn>> {
             self.accept().await
@@ -54,6 +59,9 @@ pub(crate) mod sealed {
     #[cfg(feature = "rustls")]
     impl Source for crate::serve::rustls::TlsListener {
         type Io = crate::serve::rustls::TlsConn;
+
+        // What the session knows stays in this process.
+        const MOVES: bool = false;
 
         async fn accept(&mut self) -> io::Result<Option<Self::Io>> {
             self.accept().await

@@ -1,15 +1,20 @@
 //! The accept loop of a server.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    future::{Future, pending},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::Notify;
 
 use super::{
     accept::Accept, connect::Connect, connection::serve_connection, executor::LogPanic,
     options::Options, server::Server, service::Application, transport::Transport,
 };
-use crate::{
-    lifecycle::token::Token,
-    net::{listener::Listener, peer::Peer},
-};
+use crate::{lifecycle::token::Token, net::peer::Peer};
 
 /// Serves what `listener` accepts, and returns when all of it has ended, or the drain was aborted.
 pub(crate) async fn accept_and_serve<A: Connect, L: Accept>(
@@ -21,11 +26,7 @@ pub(crate) async fn accept_and_serve<A: Connect, L: Accept>(
     let server = Arc::new(Server::new(options));
     let aborting = source.listener().aborting();
     // A task of its own, for the connections must be told of the drain though this future be dropped.
-    tokio::spawn(follow_drain(
-        Arc::clone(&server),
-        source.listener(),
-        idle_limit,
-    ));
+    tokio::spawn(follow_drain(Arc::clone(&server), &source, idle_limit));
     let accepting = Accepting(Arc::clone(&server));
     while let Some(io) = accept(&mut source, &server, &aborting).await? {
         let service = app.connect(L::conn(&io)).await;
@@ -66,28 +67,40 @@ async fn accept<L: Accept>(
     source.accept().await
 }
 
-fn follow_drain(
+fn follow_drain<L: Accept>(
     server: Arc<Server>,
-    listener: &Listener,
+    source: &L,
     idle_limit: Option<Duration>,
-) -> impl Future<Output = ()> + use<> {
+) -> impl Future<Output = ()> + use<L> {
+    let listener = source.listener();
     let draining = listener.draining();
     let closing = listener.closing();
     let aborting = listener.aborting();
-    let last_look = async move {
-        match idle_limit {
-            None => closing.cancelled().await,
-            // The drain has begun when this is first polled.
-            Some(limit) => tokio::select! {
-                () = closing.cancelled() => {}
-                () = tokio::time::sleep(limit) => {}
-            },
-        }
-    };
+    let prospect = L::MOVES.then(|| {
+        listener.serves_http1();
+        listener.http1_prospect()
+    });
     async move {
-        server
-            .follow(draining.cancelled(), last_look, aborting.cancelled())
-            .await;
+        let stays = Notify::new();
+        let moving = async {
+            server.move_out(draining.cancelled(), prospect).await;
+            stays.notify_one();
+        };
+        let last_look = async {
+            let idle = async {
+                // What moves is not idle here.
+                stays.notified().await;
+                match idle_limit {
+                    Some(limit) => tokio::time::sleep(limit).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = closing.cancelled() => {}
+                () = idle => {}
+            }
+        };
+        server.follow(moving, last_look, aborting.cancelled()).await;
     }
 }
 

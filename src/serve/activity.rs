@@ -22,6 +22,7 @@ pub(crate) struct Activity {
     head_begun: AtomicBool,
     sight_lost: AtomicBool,
     ending: AtomicU8,
+    moves: AtomicBool,
 }
 
 /// What the end of the connection does to its socket.
@@ -44,7 +45,15 @@ impl Activity {
             head_begun: AtomicBool::new(false),
             sight_lost: AtomicBool::new(false),
             ending: AtomicU8::new(Ending::Plain as u8),
+            moves: AtomicBool::new(false),
         })
+    }
+
+    /// Begins anew, between two requests.
+    pub(crate) fn restart(&self) {
+        self.served.store(false, Ordering::Relaxed);
+        self.head_begun.store(false, Ordering::Relaxed);
+        self.set_ending(Ending::Plain);
     }
 
     /// Opens an exchange: a request head is complete.
@@ -91,7 +100,28 @@ impl Activity {
 
     /// Returns whether the response that is about to go out must be the connection's last.
     pub(crate) fn is_last_response(&self) -> bool {
-        self.server.phases().now() >= Phase::Draining
+        match self.server.phases().now() {
+            Phase::Serving => false,
+            Phase::Expecting | Phase::Moving => !self.moves(),
+            Phase::Draining | Phase::LastLook | Phase::Aborting => true,
+        }
+    }
+
+    /// Returns whether the connection would move to a successor that takes it.
+    pub(crate) fn moves(&self) -> bool {
+        self.moves.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_moves(&self, moves: bool) {
+        self.moves.store(moves, Ordering::Relaxed);
+    }
+
+    /// Returns whether the connection is about to move, and nothing more is to be read from it here.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.moves()
+            && self.has_served()
+            && self.server.phases().now() == Phase::Moving
+            && self.is_idle()
     }
 
     pub(crate) fn ending(&self) -> Ending {

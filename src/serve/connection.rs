@@ -14,7 +14,7 @@ use super::{
     activity::{Activity, Ending},
     http1::{Http1, Http1End, Http1Error},
     http2::Http2,
-    io::Io,
+    io::{Io, Leaving},
     phase::Phase,
     preface::{Opening, Preface, PrefaceError},
     server::Server,
@@ -31,11 +31,9 @@ pub(crate) fn serve_connection<I: Transport, S: Application>(
     service: S,
     server: Arc<Server>,
 ) -> impl Future<Output = Result<(), ConnectionError>> {
-    let io = Io::new(
-        transport,
-        Activity::new(Arc::clone(&server)),
-        server.count(),
-    );
+    let activity = Activity::new(Arc::clone(&server));
+    activity.set_moves(transport.can_move());
+    let io = Io::new(transport, activity, server.count());
     let mut stage = Stage::Preface(Preface::new(io, server.head_timeout()), service);
     async move {
         let mut phase = pin!(server.phases().watch());
@@ -68,6 +66,8 @@ enum Stage<I: Transport, S: Application> {
     Preface(Preface<I>, S),
     Http1(Http1<I, S>),
     Http2(Box<Http2<I, S>>),
+    /// It is between two requests, and the successor has been asked to take it.
+    Moving(Leaving<I>, S),
     /// It was quiet at the last look.
     Closing(Io<I>),
     Over,
@@ -88,11 +88,15 @@ impl<I: Transport, S: Application> Stage<I, S> {
                 }
                 Self::Http1(http1) => match ready!(http1.poll(cx, phase))? {
                     Http1End::Closed => Self::Over,
-                    Http1End::Between => self.after_http1(server),
+                    Http1End::Between => self.after_http1(phase, server),
                 },
                 Self::Http2(http2) => {
                     ready!(http2.poll(cx, phase)).map_err(ConnectionError::Http2)?;
                     Self::Over
+                }
+                Self::Moving(leaving, _) => {
+                    let kept = ready!(leaving.poll(cx));
+                    self.after_answer(kept, server)
                 }
                 Self::Closing(io) => {
                     // A lingering close does not fail.
@@ -113,21 +117,54 @@ impl<I: Transport, S: Application> Stage<I, S> {
             Opening::Http1 => Self::Http1(Http1::new(io, service, server)),
             Opening::Http2 => Self::Http2(Box::new(Http2::new(io, service, server))),
             Opening::Silence => Self::close(io),
+            Opening::Moves => Self::hand_over(io, service, server),
         }
     }
 
-    /// The last look: a request that has arrived, be it in part, is still served.
-    fn after_http1(&mut self, server: &Server) -> Self {
+    /// Moves, or gets its last look: a request that has arrived, be it in part, is still served.
+    fn after_http1(&mut self, phase: Phase, server: &Server) -> Self {
         let Self::Http1(http1) = mem::replace(self, Self::Over) else {
             return Self::Over;
         };
         match http1.into_between() {
             None => Self::Over,
+            Some(between) if phase < Phase::LastLook => {
+                if phase == Phase::Moving {
+                    Self::hand_over(between.io, between.service, server)
+                } else {
+                    Self::begin_anew(between.io, between.service, server)
+                }
+            }
             Some(between) if between.io.has_arrived() => {
                 Self::Http1(Http1::after_last_look(between, server))
             }
             Some(between) => Self::close(between.io),
         }
+    }
+
+    fn hand_over(io: Io<I>, service: S, server: &Server) -> Self {
+        match io.hand_over() {
+            Ok(leaving) => Self::Moving(leaving, service),
+            Err(io) => Self::keep(io, service, server),
+        }
+    }
+
+    fn after_answer(&mut self, kept: Option<Io<I>>, server: &Server) -> Self {
+        match (mem::replace(self, Self::Over), kept) {
+            (Self::Moving(_, service), Some(io)) => Self::keep(io, service, server),
+            _ => Self::Over,
+        }
+    }
+
+    /// Nobody takes it: it drains in the ordinary way.
+    fn keep(io: Io<I>, service: S, server: &Server) -> Self {
+        io.activity().set_moves(false);
+        Self::begin_anew(io, service, server)
+    }
+
+    fn begin_anew(io: Io<I>, service: S, server: &Server) -> Self {
+        io.activity().restart();
+        Self::Preface(Preface::new(io, server.head_timeout()), service)
     }
 
     fn close(io: Io<I>) -> Self {

@@ -42,7 +42,7 @@ pub(crate) struct Http1<I: Transport, S: Application> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
-    /// Stays until the last look.
+    /// Stays until the successor takes it, or until the last look.
     Serving,
     /// Is on its way out of hyper.
     Leaving,
@@ -109,8 +109,11 @@ impl<I: Transport, S: Application> Http1<I, S> {
                 self.course = Course::Staying;
                 self.activity.set_ending(Ending::Lingering);
             }
-            if phase < Phase::LastLook || self.course != Course::Serving || !self.activity.is_idle()
-            {
+            let leaves = match phase {
+                Phase::Moving => self.activity.moves(),
+                phase => phase >= Phase::LastLook,
+            };
+            if !leaves || self.course != Course::Serving || !self.activity.is_idle() {
                 break;
             }
             if !self.activity.has_served() {

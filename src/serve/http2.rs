@@ -74,7 +74,7 @@ impl<I: Transport, S: Application> Http2<I, S> {
 
     fn leave_if_due(&mut self, phase: Phase) -> bool {
         let due = match self.leaving {
-            Leaving::WhenDraining => phase >= Phase::Draining,
+            Leaving::WhenDraining => phase > Phase::Serving,
             Leaving::AfterFirstRequest => phase >= Phase::LastLook || self.activity.has_served(),
             Leaving::Said => false,
         };

@@ -1,6 +1,7 @@
 //! The I/O object between hyper and a transport.
 
 use std::{
+    fmt,
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
@@ -14,7 +15,7 @@ use super::{
     activity::{Activity, Ending},
     linger::Linger,
     room::Place,
-    transport::Transport,
+    transport::{Departing, Transport},
 };
 
 /// A transport that replays what was read ahead, reports reads to the connection's account, and ends as that says.
@@ -28,7 +29,15 @@ pub(crate) struct Io<I> {
     ahead: Bytes,
     activity: Arc<Activity>,
     linger: Option<Linger>,
-    _counted: Place,
+    counted: Place,
+}
+
+/// A connection that the successor has been asked to take.
+pub(crate) struct Leaving<I> {
+    answer: Departing<I>,
+    activity: Arc<Activity>,
+    /// Until there is an answer.
+    counted: Option<Place>,
 }
 
 impl<I: Transport> Io<I> {
@@ -38,7 +47,7 @@ impl<I: Transport> Io<I> {
             ahead: Bytes::new(),
             activity,
             linger: None,
-            _counted: counted,
+            counted,
         }
     }
 
@@ -59,6 +68,52 @@ impl<I: Transport> Io<I> {
     pub(crate) fn activity(&self) -> &Arc<Activity> {
         &self.activity
     }
+
+    /// Asks the successor to take the connection, which is between two requests.
+    pub(crate) fn hand_over(self) -> Result<Leaving<I>, Self> {
+        let Self {
+            transport,
+            ahead,
+            activity,
+            counted,
+            ..
+        } = self;
+        match transport.hand_over(ahead) {
+            Ok(answer) => Ok(Leaving {
+                answer,
+                activity,
+                counted: Some(counted),
+            }),
+            Err((transport, ahead)) => Err(Self {
+                transport,
+                ahead,
+                activity,
+                linger: None,
+                counted,
+            }),
+        }
+    }
+}
+
+impl<I: Transport> Leaving<I> {
+    /// Waits for the answer; gives the connection back if it stays.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Io<I>>> {
+        let answer = ready!(self.answer.as_mut().poll(cx));
+        let stays = answer.zip(self.counted.take());
+        Poll::Ready(
+            stays.map(|(transport, counted)| {
+                Io::new(transport, Arc::clone(&self.activity), counted)
+            }),
+        )
+    }
+}
+
+impl<I> fmt::Debug for Leaving<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaving")
+            .field("activity", &self.activity)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<I: Transport> AsyncRead for Io<I> {
@@ -67,6 +122,11 @@ impl<I: Transport> AsyncRead for Io<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.activity.is_leaving() {
+            // The driver takes it out of hyper as soon as that waits. Read on, a client that has always one more
+            // request under way would stay for ever.
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if self.ahead.is_empty() {
             ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;

@@ -18,6 +18,10 @@ use tokio::sync::{Notify, futures::Notified};
 pub(crate) enum Phase {
     /// There is no drain.
     Serving,
+    /// The successor may yet say that it takes connections: finish what there is, and announce no end.
+    Expecting,
+    /// The successor takes connections: those between two requests move.
+    Moving,
     /// Finish what there is; announce the end of each connection.
     Draining,
     /// The deadline is near: what is quiet and has nothing to say is closed now.
@@ -45,8 +49,10 @@ impl Phases {
         // Acquire pairs with the Release of `advance`.
         match self.now.load(Ordering::Acquire) {
             0 => Phase::Serving,
-            1 => Phase::Draining,
-            2 => Phase::LastLook,
+            1 => Phase::Expecting,
+            2 => Phase::Moving,
+            3 => Phase::Draining,
+            4 => Phase::LastLook,
             _ => Phase::Aborting,
         }
     }
@@ -132,10 +138,14 @@ mod tests {
 
         assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
         assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
-        for (wakes, phase) in [Phase::Draining, Phase::LastLook, Phase::Aborting]
-            .into_iter()
-            .enumerate()
-        {
+        let phases_to_come = [
+            Phase::Expecting,
+            Phase::Moving,
+            Phase::Draining,
+            Phase::LastLook,
+            Phase::Aborting,
+        ];
+        for (wakes, phase) in phases_to_come.into_iter().enumerate() {
             phases.advance(phase);
             phases.advance(Phase::Serving);
             assert_eq!(usize::from(woken.0.load(Ordering::Relaxed)), wakes + 1);

@@ -34,6 +34,8 @@ pub(crate) enum Opening {
     Http2,
     /// Nothing was said.
     Silence,
+    /// It moves to the successor with what was said so far.
+    Moves,
 }
 
 impl<I: Transport> Preface<I> {
@@ -62,6 +64,10 @@ impl<I: Transport> Preface<I> {
             if let Some(opening) = opening(&self.read, buf.filled().is_empty()) {
                 return Poll::Ready(Ok(opening));
             }
+        }
+        // A silent one moves by itself, as every connection does on which nothing was read.
+        if phase == Phase::Moving && !self.read.is_empty() && self.io.activity().moves() {
+            return Poll::Ready(Ok(Opening::Moves));
         }
         if phase >= Phase::LastLook && self.read.is_empty() && !self.io.has_arrived() {
             return Poll::Ready(Ok(Opening::Silence));

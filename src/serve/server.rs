@@ -10,6 +10,7 @@ use super::{
     phase::{Phase, Phases},
     room::{Place, Room},
 };
+use crate::net::door::Prospect;
 
 /// The options of a server, where its drain stands, and the count of its connections.
 #[derive(Debug)]
@@ -69,6 +70,23 @@ impl Server {
         self.room.empty().await;
     }
 
+    /// Waits for the drain, and then as long as connections may move to the successor, or do.
+    pub(crate) async fn move_out(
+        &self,
+        draining: impl Future<Output = ()>,
+        prospect: Option<Prospect>,
+    ) {
+        draining.await;
+        let Some(mut prospect) = prospect.filter(Prospect::is_open) else {
+            return;
+        };
+        self.phases.advance(Phase::Expecting);
+        if prospect.decided().await {
+            self.phases.advance(Phase::Moving);
+            prospect.over().await;
+        }
+    }
+
     /// Takes the connections through the drain, to the end of the last one or to the abort, whichever comes first.
     pub(crate) async fn follow(
         &self,
@@ -76,13 +94,9 @@ impl Server {
         last_look: impl Future<Output = ()>,
         aborting: impl Future<Output = ()>,
     ) {
-        let mut steps = pin!(async {
-            draining.await;
-            self.phases.advance(Phase::Draining);
-            last_look.await;
-            self.phases.advance(Phase::LastLook);
-        });
-        let mut left = true;
+        let mut draining = pin!(draining);
+        let mut last_look = pin!(last_look);
+        let (mut serving, mut looked) = (true, false);
         let mut aborting = pin!(aborting);
         let mut ended = pin!(self.ended());
         loop {
@@ -90,7 +104,14 @@ impl Server {
                 biased;
                 () = &mut ended => return,
                 () = &mut aborting => break,
-                () = &mut steps, if left => left = false,
+                () = &mut draining, if serving => {
+                    serving = false;
+                    self.phases.advance(Phase::Draining);
+                }
+                () = &mut last_look, if !looked => {
+                    looked = true;
+                    self.phases.advance(Phase::LastLook);
+                }
             }
         }
         self.phases.advance(Phase::Aborting);

@@ -1,23 +1,51 @@
 //! What the driver asks of a transport.
 
-use std::mem::MaybeUninit;
+use std::{future::Future, mem::MaybeUninit, pin::Pin};
 
+use hyper::body::Bytes;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::net::conn::Conn;
+use crate::{net::conn::Conn, protocol::Manner};
 
 /// A byte stream that can be asked whether something has arrived.
-pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {
     /// Returns whether bytes have arrived that nobody has read.
     ///
     /// This asks the kernel, now. A pending `poll_read` says less: Tokio does not try before epoll has reported.
     fn has_arrived(&self) -> bool;
+
+    /// Returns whether [`hand_over`](Self::hand_over) can do anything.
+    fn can_move(&self) -> bool {
+        false
+    }
+
+    /// Moves the connection to the successor, between two requests, with the bytes that were read and not used.
+    ///
+    /// The future gives it back, with those bytes in front, if the successor does not take it.
+    fn hand_over(self, unread: Bytes) -> Result<Departing<Self>, (Self, Bytes)> {
+        Err((self, unread))
+    }
 }
+
+/// The answer of the successor: the connection, if it stays.
+pub(crate) type Departing<I> = Pin<Box<dyn Future<Output = Option<I>> + Send>>;
 
 impl Transport for Conn {
     fn has_arrived(&self) -> bool {
         socket_has_arrived(&SockRef::from(self))
+    }
+
+    fn can_move(&self) -> bool {
+        true
+    }
+
+    fn hand_over(self, unread: Bytes) -> Result<Departing<Self>, (Self, Bytes)> {
+        Ok(Box::pin(self.depart(
+            Manner::Http1,
+            unread.into(),
+            Vec::new(),
+        )))
     }
 }
 

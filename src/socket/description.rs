@@ -61,6 +61,15 @@ pub(super) fn key(name: Option<&str>, endpoint: &str) -> String {
     }
 }
 
+/// The name and the rest of a key. No name has a colon in it, and no target an equals sign ahead of
+/// its first colon.
+pub(super) fn split_key(key: &str) -> (Option<&str>, &str) {
+    match key.split_once('=') {
+        Some((name, endpoint)) if !name.contains(':') => (Some(name), endpoint),
+        _ => (None, key),
+    }
+}
+
 fn one() -> u32 {
     1
 }

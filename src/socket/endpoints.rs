@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::address::Address;
 use super::claimed::Claimed;
+use super::description::split_key;
 use super::endpoint::{Endpoint, Target};
 use super::entry::{Entry, State};
 use super::error::Problem;
@@ -50,17 +51,17 @@ impl Endpoints {
     pub(super) fn check_unclaimed(
         &self,
         endpoint: &Endpoint,
+        target: &str,
         kinds: &[Kind],
     ) -> Result<(), Problem> {
         let reuse = endpoint.options.reuse_port == Some(true);
-        let target = endpoint.target_text();
         let claimed = match endpoint.given_name() {
             Some(name) => self
                 .of_name(name)
                 .any(|(_, entry)| entry.is_claimed() && entry.has_kind(kinds)),
             // Others on the same address must have a name, and share it.
             None => self
-                .of_target(&target)
+                .of_target(target)
                 .any(|(_, entry)| entry.is_claimed() && (entry.name.is_none() || !reuse)),
         };
         if !claimed {
@@ -78,8 +79,13 @@ impl Endpoints {
     }
 
     /// Finds what was inherited for the endpoint: more than one only if it came by activation.
-    pub(super) fn find(&self, endpoint: &Endpoint, kinds: &[Kind]) -> Result<Vec<Id>, Problem> {
-        let target = endpoint.target_text();
+    /// `target` is the endpoint's, as text.
+    pub(super) fn find(
+        &self,
+        endpoint: &Endpoint,
+        target: &str,
+        kinds: &[Kind],
+    ) -> Result<Vec<Id>, Problem> {
         let fits = |entry: &Entry| entry.is_unclaimed() && entry.has_kind(kinds);
         let is_on = |entry: &Entry| {
             entry.target == target
@@ -102,7 +108,7 @@ impl Endpoints {
         }
         let may_take = |entry: &Entry| fits(entry) && is_on(entry);
         let by_target = self
-            .of_target(&target)
+            .of_target(target)
             .filter(|(_, entry)| may_take(entry))
             .min_by_key(|(id, entry)| (entry.name.is_some(), *id));
         let found = by_target.map(|(id, _)| id).or_else(|| {
@@ -134,19 +140,24 @@ impl Endpoints {
     pub(super) fn adopt(
         &mut self,
         endpoint: &Endpoint,
+        target: String,
         first: Id,
         others: &[Id],
     ) -> Option<Claimed> {
         let others: Vec<_> = others.iter().filter_map(|id| self.remove(*id)).collect();
-        self.change(first, |entry| {
+        let is_same = others.is_empty()
+            && self.entries.get(&first).is_some_and(|entry| {
+                let same_name = entry.name == endpoint.name || !renames(endpoint, entry);
+                same_name && entry.target == target
+            });
+        let adopt = |entry: &mut Entry| {
             for other in others {
                 entry.append(other);
             }
-            // Activated sockets keep the name that they are known by outside.
-            if endpoint.name.is_some() || !entry.is_activated() {
+            if renames(endpoint, entry) {
                 entry.name.clone_from(&endpoint.name);
             }
-            entry.target = endpoint.target_text();
+            entry.target = target;
             entry.state = State::Adopted(Some(endpoint.options.clone()));
             let key = entry.key();
             let mut warnings = Vec::new();
@@ -165,7 +176,12 @@ impl Endpoints {
                 adopted: true,
                 warnings,
             }
-        })
+        };
+        match self.entries.get_mut(&first) {
+            // The usual case: it goes on being found by what it was found by.
+            Some(entry) if is_same => Some(adopt(entry)),
+            _ => self.change(first, adopt),
+        }
     }
 
     /// Who has this path or abstract name.
@@ -241,9 +257,26 @@ impl Endpoints {
         self.entries.values_mut().for_each(change);
     }
 
+    /// Finds an endpoint by [its key](Entry::key); the first of two, if one came late that was bound
+    /// in the meantime.
     pub(super) fn by_key(&self, key: &str) -> Option<(Id, &Entry)> {
-        let id = self.index.key(key)?;
-        Some((id, self.entries.get(&id)?))
+        let (name, target) = split_key(key);
+        self.named(name, target)
+    }
+
+    /// Finds an endpoint by the parts of its key.
+    pub(super) fn named(&self, name: Option<&str>, target: &str) -> Option<(Id, &Entry)> {
+        let is_it =
+            |(_, entry): &(Id, &Entry)| entry.name.as_deref() == name && entry.target == target;
+        match name {
+            Some(name) => self.of_name(name).find(is_it),
+            None => self.of_target(target).find(is_it),
+        }
+    }
+
+    /// Makes room for so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.index.reserve(more);
     }
 
     pub(super) fn of_name(&self, name: &str) -> impl Iterator<Item = (Id, &Entry)> {
@@ -260,4 +293,10 @@ impl Endpoints {
         let wanted = self.entries.iter().filter(|(_, entry)| is_wanted(entry));
         wanted.map(|(id, _)| *id).collect()
     }
+}
+
+/// Whether the claim gives the entry its name: activated sockets keep the one that they are known by
+/// outside.
+fn renames(endpoint: &Endpoint, entry: &Entry) -> bool {
+    endpoint.name.is_some() || !entry.is_activated()
 }

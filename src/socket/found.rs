@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
@@ -32,20 +33,27 @@ enum What {
 
 impl Found {
     pub(super) fn of(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
-        let format = SFlag::from_bits_truncate(fstat(descriptor)?.st_mode) & SFlag::S_IFMT;
-        if format != SFlag::S_IFSOCK {
-            return Ok(Self {
-                kind: Kind::Descriptor,
-                address: Address::Unnamed,
-                what: What::File(format),
-            });
-        }
         let socket = SockRef::from(&descriptor);
-        let domain = socket.domain()?;
-        let r#type = socket.r#type()?;
+        let name = match socket.local_addr() {
+            Err(error) if error.raw_os_error() == Some(Errno::ENOTSOCK as i32) => {
+                let format = SFlag::from_bits_truncate(fstat(descriptor)?.st_mode) & SFlag::S_IFMT;
+                return Ok(Self {
+                    kind: Kind::Descriptor,
+                    address: Address::Unnamed,
+                    what: What::File(format),
+                });
+            }
+            name => name?,
+        };
+        let domain = Domain::from(i32::from(name.family()));
         let protocol = socket.protocol()?;
         let listening = socket.is_listener()?;
-        let address = address_of(&socket.local_addr()?);
+        let r#type = match protocol {
+            // Nothing else of these protocols can listen.
+            Some(Protocol::TCP | Protocol::MPTCP) if listening => Type::STREAM,
+            _ => socket.r#type()?,
+        };
+        let address = address_of(&name);
         Ok(Self {
             kind: kind_of(domain, r#type, protocol, listening, &address),
             address,

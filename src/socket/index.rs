@@ -1,5 +1,7 @@
 //! Finding endpoints by what they are called and by what they are bound to.
 
+use std::borrow::Borrow;
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
@@ -14,7 +16,6 @@ pub(super) type Id = u64;
 /// Finds endpoints without looking at all of them, so that ten thousand are claimed in no time.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    by_key: HashMap<String, Id>,
     by_name: Multi<String>,
     /// Without the named ones on port 0: their target says nothing about them.
     by_target: Multi<String>,
@@ -22,14 +23,19 @@ pub(super) struct Index {
     by_port: Multi<(Kind, u16)>,
 }
 
-/// A map with several values for a key; there are hardly ever two.
+/// A map with several values for a key.
 #[derive(Debug)]
-struct Multi<K>(HashMap<K, BTreeSet<Id>>);
+struct Multi<K>(HashMap<K, Ids>);
+
+/// There are hardly ever two.
+#[derive(Debug)]
+enum Ids {
+    One(Id),
+    Many(BTreeSet<Id>),
+}
 
 impl Index {
     pub(super) fn insert(&mut self, id: Id, entry: &Entry) {
-        // A socket that arrives late can have the key of one that was bound in the meantime.
-        self.by_key.entry(entry.key()).or_insert(id);
         if let Some(name) = &entry.name {
             self.by_name.insert(name.clone(), id);
         }
@@ -47,10 +53,6 @@ impl Index {
     }
 
     pub(super) fn remove(&mut self, id: Id, entry: &Entry) {
-        let key = entry.key();
-        if self.by_key.get(&key) == Some(&id) {
-            self.by_key.remove(&key);
-        }
         if let Some(name) = &entry.name {
             self.by_name.remove(name, id);
         }
@@ -67,8 +69,10 @@ impl Index {
         }
     }
 
-    pub(super) fn key(&self, key: &str) -> Option<Id> {
-        self.by_key.get(key).copied()
+    /// Makes room for so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.by_target.0.reserve(more);
+        self.by_address.0.reserve(more);
     }
 
     pub(super) fn name(&self, name: &str) -> impl Iterator<Item = Id> {
@@ -101,18 +105,23 @@ impl<K> Default for Multi<K> {
 
 impl<K: Hash + Eq> Multi<K> {
     fn insert(&mut self, key: K, id: Id) {
-        self.0.entry(key).or_default().insert(id);
+        match self.0.entry(key) {
+            Slot::Vacant(slot) => drop(slot.insert(Ids::One(id))),
+            Slot::Occupied(mut slot) => slot.get_mut().insert(id),
+        }
     }
 
     fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q, id: Id)
     where
-        K: std::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
-        if let Some(ids) = self.0.get_mut(key) {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.0.remove(key);
-            }
+        let is_empty = match self.0.get_mut(key) {
+            Some(Ids::One(only)) => *only == id,
+            Some(Ids::Many(ids)) => ids.remove(&id) && ids.is_empty(),
+            None => false,
+        };
+        if is_empty {
+            self.0.remove(key);
         }
     }
 
@@ -121,9 +130,23 @@ impl<K: Hash + Eq> Multi<K> {
         key: &Q,
     ) -> impl Iterator<Item = Id> + use<'a, K, Q>
     where
-        K: std::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
-        self.0.get(key).into_iter().flatten().copied()
+        let (one, many) = match self.0.get(key) {
+            Some(Ids::One(id)) => (Some(*id), None),
+            Some(Ids::Many(ids)) => (None, Some(ids)),
+            None => (None, None),
+        };
+        one.into_iter().chain(many.into_iter().flatten().copied())
+    }
+}
+
+impl Ids {
+    fn insert(&mut self, id: Id) {
+        match self {
+            Self::One(one) => *self = Self::Many(BTreeSet::from([*one, id])),
+            Self::Many(ids) => drop(ids.insert(id)),
+        }
     }
 }
 

@@ -61,11 +61,16 @@ impl Store {
         self.insert_bound(endpoint, bound)
     }
 
+    /// Makes room for so many sockets.
+    pub(crate) fn reserve(&self, sockets: usize) {
+        self.lock().reserve(sockets);
+    }
+
     /// Takes in a socket that came from the predecessor or by activation: unclaimed, for now.
     pub(crate) fn insert_inherited(&self, inherited: Inherited) {
         let mut held = self.lock();
         let entry = Entry::inherited(inherited);
-        let known = held.by_key(&entry.key());
+        let known = held.named(entry.name.as_deref(), &entry.target);
         let known = known.filter(|(_, known)| known.is_unclaimed() && !known.is_activated());
         match known.map(|(id, _)| id) {
             Some(id) => {
@@ -100,10 +105,12 @@ impl Store {
             None => kinds,
         };
         let mut held = self.lock();
-        held.check_unclaimed(endpoint, kinds).map_err(refuse)?;
-        let ids = held.find(endpoint, kinds).map_err(refuse)?;
+        let target = endpoint.target_text();
+        held.check_unclaimed(endpoint, &target, kinds)
+            .map_err(refuse)?;
+        let ids = held.find(endpoint, &target, kinds).map_err(refuse)?;
         match ids.split_first() {
-            Some((first, others)) => Ok(held.adopt(endpoint, *first, others)),
+            Some((first, others)) => Ok(held.adopt(endpoint, target, *first, others)),
             None if endpoint.target == Target::Activated => Err(refuse(Problem::NotActivated)),
             None => Ok(None),
         }
@@ -122,12 +129,13 @@ impl Store {
         let endpoint = &absolute(endpoint)?;
         let mut held = self.lock();
         let kinds: Vec<_> = endpoint.kind().into_iter().collect();
-        held.check_unclaimed(endpoint, &kinds)
+        let target = endpoint.target_text();
+        held.check_unclaimed(endpoint, &target, &kinds)
             .map_err(|problem| Error::bind(endpoint, problem))?;
         let warnings = std::mem::take(&mut bound.warnings);
         let entry = Entry::fresh(
             endpoint.given_name().map(str::to_owned),
-            endpoint.target_text(),
+            target,
             State::Bound,
             bound.into_sockets().into_iter().map(Arc::new).collect(),
         );

@@ -23,8 +23,8 @@ pub(crate) struct Inherited {
 
 /// Makes a socket of a descriptor from the predecessor, if the kernel agrees with what was said.
 ///
-/// `lock` is the second descriptor, where the description says that one follows. This is the one
-/// place where inherited descriptors become CLOEXEC and sockets stop blocking.
+/// `lock` is the second descriptor, where the description says that one follows. All of them are
+/// CLOEXEC; here sockets stop blocking.
 ///
 /// # Errors
 ///
@@ -103,7 +103,7 @@ pub(crate) fn identify(name: Option<String>, descriptor: OwnedFd) -> Result<Inhe
 
 /// Makes a [`Kind::Descriptor`] of what the service keeps for the next generation.
 pub(super) fn lent(descriptor: OwnedFd) -> io::Result<Socket> {
-    close_on_exec(&descriptor)?;
+    fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     let kind = Kind::Descriptor;
     Ok(Socket::trusted(
         descriptor,
@@ -146,7 +146,6 @@ fn owned_path(
     else {
         return Err(mismatch("said to be a lock, of no path".to_owned()));
     };
-    close_on_exec(&lock).map_err(unreadable)?;
     let found = Found::of(lock.as_fd()).map_err(unreadable)?;
     OwnedPath::inherited(path.clone(), Inode { device, inode }, lock)
         .map(Some)
@@ -154,17 +153,11 @@ fn owned_path(
 }
 
 fn settle(descriptor: &OwnedFd, kind: Kind) -> io::Result<()> {
-    close_on_exec(descriptor)?;
     match kind {
         // Whether it blocks belongs to the open file description, and so to all who share it.
         Kind::Descriptor => Ok(()),
         _ => SockRef::from(descriptor).set_nonblocking(true),
     }
-}
-
-fn close_on_exec(descriptor: &OwnedFd) -> io::Result<()> {
-    fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    Ok(())
 }
 
 fn unreadable(error: io::Error) -> Problem {
@@ -271,7 +264,7 @@ mod tests {
                 other,
                 "a regular file",
             ),
-            (nix::unistd::pipe().unwrap().0, other, "a pipe"),
+            (crate::sys::stdio::pipe().unwrap().0, other, "a pipe"),
             (
                 File::open("/dev/null").unwrap().into(),
                 other,
@@ -327,7 +320,7 @@ mod tests {
 
     #[test]
     fn other_descriptors_keep_their_flags() {
-        let (reader, _writer) = nix::unistd::pipe().unwrap();
+        let (reader, _writer) = crate::sys::stdio::pipe().unwrap();
         let said = description(Kind::Descriptor, Address::Unnamed);
         let inherited = verify(said, reader, None).unwrap();
         assert_eq!(flags(&inherited.socket), (true, false));

@@ -27,6 +27,8 @@ pub(crate) struct Channel(OwnedFd);
 pub(crate) struct Record {
     pub(crate) bytes: Vec<u8>,
     pub(crate) descriptors: Vec<OwnedFd>,
+    /// Whether more descriptors came than this process had room for: the first of them are here.
+    pub(crate) truncated: bool,
 }
 
 impl Channel {
@@ -63,11 +65,19 @@ impl Channel {
         }
     }
 
-    /// Receives one record of at most `limit` bytes; `None` is the end of the stream.
+    /// Receives one record of at most `limit` bytes, whole; `None` is the end of the stream.
     ///
     /// A peer that ended before it had read everything is announced by an error, ahead of its last
     /// words; they follow, and then the end.
     pub(crate) fn receive(&self, limit: usize) -> io::Result<Option<Record>> {
+        match self.receive_in_part(limit)? {
+            Some(record) if record.truncated => Err(truncated()),
+            whole => Ok(whole),
+        }
+    }
+
+    /// The same, with those descriptors that this process has room for.
+    pub(crate) fn receive_in_part(&self, limit: usize) -> io::Result<Option<Record>> {
         let mut bytes = vec![0; limit];
         let mut space = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
         let mut parts = [IoSliceMut::new(&mut bytes)];
@@ -85,34 +95,34 @@ impl Channel {
             }
         };
         let (length, flags) = (message.bytes, message.flags);
-        // Those that found room are lost then: nix gives no part of a list that was cut. Whoever
-        // gets less than everything ends by it.
-        if flags.contains(MsgFlags::MSG_CTRUNC) {
-            return Err(io::Error::other(
-                "descriptors were truncated: RLIMIT_NOFILE of this process leaves no room for all",
-            ));
-        }
-        let mut descriptors = Vec::new();
-        for part in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(numbers) = part {
-                // Every number is owned before the first error may return, so that none is lost.
-                let owned: Vec<_> = numbers.into_iter().map(fd::own).collect();
-                for fd in owned {
-                    descriptors.push(fd?);
+        let truncated = flags.contains(MsgFlags::MSG_CTRUNC);
+        let numbers = if truncated {
+            first_of(&space)
+        } else {
+            let mut numbers = Vec::new();
+            for part in message.cmsgs()? {
+                if let ControlMessageOwned::ScmRights(more) = part {
+                    numbers.extend(more);
                 }
             }
-        }
+            numbers
+        };
+        let descriptors: Vec<_> = numbers.into_iter().map(fd::own).collect();
         if flags.contains(MsgFlags::MSG_TRUNC) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("a record is longer than the limit of {limit} bytes"),
             ));
         }
-        if length == 0 && descriptors.is_empty() {
+        if length == 0 && descriptors.is_empty() && !truncated {
             return Ok(None);
         }
         bytes.truncate(length);
-        Ok(Some(Record { bytes, descriptors }))
+        Ok(Some(Record {
+            bytes,
+            descriptors,
+            truncated,
+        }))
     }
 
     /// Sets or clears `O_NONBLOCK` on this end only.
@@ -150,6 +160,33 @@ impl AsRawFd for Channel {
     }
 }
 
+/// What to say of a record that was not whole.
+pub(crate) fn truncated() -> io::Error {
+    io::Error::other(
+        "descriptors were truncated: RLIMIT_NOFILE of this process leaves no room for all",
+    )
+}
+
+/// The descriptors that found room, of a list that was cut; nix does not give them.
+///
+/// The kernel writes a header with the length of what it has put there (`cmsg(3)`), or nothing at
+/// all, and the buffer was zero before.
+fn first_of(space: &[u8]) -> Vec<RawFd> {
+    const WORD: usize = size_of::<usize>();
+    const NUMBER: usize = size_of::<RawFd>();
+    // Its length as one word, then level and type.
+    const HEADER: usize = WORD + 2 * NUMBER;
+
+    let Some(length) = space.first_chunk().map(|word| usize::from_ne_bytes(*word)) else {
+        return Vec::new();
+    };
+    let rights = space.get(HEADER..length).unwrap_or_default();
+    rights
+        .chunks_exact(NUMBER)
+        .filter_map(|number| number.try_into().ok().map(RawFd::from_ne_bytes))
+        .collect()
+}
+
 /// Whether a failed [`Channel::send`] only asks to wait until the peer has read.
 pub(crate) fn is_back_pressure(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32)
@@ -157,7 +194,34 @@ pub(crate) fn is_back_pressure(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
     use super::*;
+
+    /// In this process, whose limit is lowered meanwhile: nextest runs each test in its own.
+    #[test]
+    fn descriptors_without_room_are_told_and_none_leaks() {
+        let open = || std::fs::read_dir("/proc/self/fd").expect("a list").count();
+        let (ours, theirs) = Channel::pair().expect("a pair");
+        let before = open();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+        for room in [0, 3] {
+            ours.send(b"ten", &[ours.as_fd(); 10]).expect("room");
+            let mut free = (0..soft).filter(|number| !fd::is_open(*number as RawFd));
+            let limit = free.nth(room).expect("descriptors are free");
+            setrlimit(Resource::RLIMIT_NOFILE, limit, hard).expect("a lower limit");
+            let record = theirs.receive_in_part(64);
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("the limit of before");
+            let record = record.expect("no error").expect("a record");
+            assert_eq!(
+                (record.bytes.as_slice(), record.truncated),
+                (&b"ten"[..], true)
+            );
+            assert_eq!(record.descriptors.len(), room);
+            drop(record);
+            assert_eq!(open(), before);
+        }
+    }
 
     #[test]
     fn the_last_words_of_a_peer_that_has_not_read_all_arrive() {

@@ -6,17 +6,15 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
 /// Takes ownership of a descriptor that the kernel has just given to this process, or that its
-/// starter left open for it, and sets `FD_CLOEXEC` on it.
+/// starter left open for it. Only the latter is not CLOEXEC yet.
 ///
 /// This is the only door through which an integer becomes a descriptor. Its callers are
 /// `recvmsg(2)` with `SCM_RIGHTS`, `pidfd_open(2)`, and the range of `LISTEN_FDS`, each of which
 /// hands every number over once.
-pub(super) fn own(raw: RawFd) -> io::Result<OwnedFd> {
+pub(super) fn own(raw: RawFd) -> OwnedFd {
     // SAFETY: the number is open and nobody else in this process owns it, by the contract above.
     // If that were false, dropping the result would close a descriptor under its real owner.
-    let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-    set_cloexec(&fd)?;
-    Ok(fd)
+    unsafe { OwnedFd::from_raw_fd(raw) }
 }
 
 /// Sets `FD_CLOEXEC`, so that no child of the service inherits the descriptor.

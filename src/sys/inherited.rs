@@ -141,7 +141,9 @@ fn take_activated() -> io::Result<Vec<(OwnedFd, Option<String>)>> {
                     format!("LISTEN_FDS={count} announces descriptor {number}, which is not open"),
                 ));
             }
-            Ok((fd::own(number)?, names.next().flatten()))
+            let descriptor = fd::own(number);
+            fd::set_cloexec(&descriptor)?;
+            Ok((descriptor, names.next().flatten()))
         })
         .collect()
 }

@@ -7,8 +7,10 @@
 pub(crate) mod channel;
 pub(crate) mod fd;
 pub(crate) mod inherited;
+pub(crate) mod parcel;
 pub(crate) mod pidfd;
 pub(crate) mod process;
+pub(crate) mod room;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod stdio;

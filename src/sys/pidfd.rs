@@ -16,7 +16,7 @@ pub(crate) fn open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: the call takes two integers and touches no memory of ours.
     let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let raw = Errno::result(raw)?;
-    fd::own(RawFd::try_from(raw).map_err(io::Error::other)?)
+    RawFd::try_from(raw).map(fd::own).map_err(io::Error::other)
 }
 
 /// Sends a signal to exactly the process behind the descriptor (Linux 5.1).

@@ -3,6 +3,7 @@
 mod activation_stays;
 mod any_server;
 mod client;
+mod connections_move;
 mod datagrams_survive;
 mod environment_is_kept;
 mod exclusive_things;

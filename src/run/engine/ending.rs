@@ -24,6 +24,7 @@ impl Engine {
             return;
         }
         let shared = Arc::clone(&self.shared);
+        shared.want_news(true);
         let timeout = match is_stop {
             true => shared.options.stop_timeout(),
             false => shared.options.drain_timeout,
@@ -43,6 +44,7 @@ impl Engine {
             }
             shared.set_gates(State::Emptying);
         } else {
+            self.expect_lane();
             shared.set_gates(State::Ended);
             // The successor has its own. A copy kept here would go on listening when that one stops.
             shared.store.close();
@@ -66,6 +68,7 @@ impl Engine {
         if self.drain.is_some() {
             return;
         }
+        self.shared.want_news(true);
         let timeout = self.shared.options.hook_timeout;
         let mut drain = Drain::new(true, timeout, self.shared.queue.clone());
         let deadline = drain.deadline;
@@ -149,6 +152,7 @@ impl Engine {
         let tasks = self.shared.tasks.names();
         self.shared.tokens.aborting.cancel();
         let connections = self.shared.tracker.abort();
+        self.shared.lane.close();
         drain.cut |=
             connections > 0 || !tasks.is_empty() || !drain.hooks_drained || self.main.is_none();
         tracing::warn!(

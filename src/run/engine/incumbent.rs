@@ -33,6 +33,7 @@ impl Engine {
                 });
             }
             FromPeer::Gone(how) => {
+                self.close_lane();
                 if self.drain.as_ref().is_some_and(|drain| !drain.is_stop) {
                     if let Some(how) = self.handover.as_ref().and_then(Handover::reap) {
                         tracing::warn!(how, "the successor has ended");
@@ -44,13 +45,21 @@ impl Engine {
         match decode::<ToIncumbent>(&record.bytes) {
             Ok(message) => {
                 tracing::debug!(?message, "from the successor");
-                if let (ToIncumbent::Taken { .. }, Some(peer)) =
+                if let (ToIncumbent::Taken { .. } | ToIncumbent::Moved { .. }, Some(peer)) =
                     (&message, self.handover.as_ref().and_then(Handover::peer))
                 {
                     peer.taken();
                 }
                 self.hand_over(incumbent::Event::Received(&message));
                 self.offer_late();
+                match message {
+                    ToIncumbent::Credit {
+                        connections,
+                        consents,
+                    } => self.credit(connections, &consents),
+                    ToIncumbent::Moved { batch, refused } => self.moved(batch, refused),
+                    _ => {}
+                }
             }
             Err(garbage) => {
                 self.hand_over(incumbent::Event::Garbage {
@@ -86,6 +95,7 @@ impl Engine {
     /// Lets go of a successor of which nothing is left.
     pub(super) fn forget_handover(&mut self) {
         self.handover = None;
+        self.shared.want_news(self.drain.is_some());
         for key in std::mem::take(&mut self.abandoned) {
             self.abandoned(key);
         }
@@ -150,7 +160,14 @@ impl Engine {
                     handover.send_rest();
                 }
             }
-            Action::Send(message) => self.tell_successor(&message),
+            Action::Send(message) => {
+                self.tell_successor(&message);
+                match message {
+                    ToSuccessor::Stop {} => self.stops_both = true,
+                    ToSuccessor::Released {} => self.open_lane(),
+                    _ => {}
+                }
+            }
             Action::StartTimer(timer) => {
                 let options = &self.shared.options;
                 let after = match timer {
@@ -213,6 +230,7 @@ impl Engine {
         self.handovers += 1;
         self.waiting = self.asking.take();
         self.late.clear();
+        self.shared.want_news(true);
         tracing::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
@@ -418,7 +436,7 @@ fn letters(entries: Vec<(Description, Arc<Socket>)>) -> impl Iterator<Item = Let
     })
 }
 
-fn letter(message: &ToSuccessor, descriptors: Vec<Lent>) -> Option<Letter> {
+pub(super) fn letter(message: &ToSuccessor, descriptors: Vec<Lent>) -> Option<Letter> {
     tracing::debug!(?message, "to the successor");
     match encode(message) {
         Ok(record) => Some(Letter {

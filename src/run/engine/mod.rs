@@ -3,6 +3,7 @@
 mod ending;
 mod incumbent;
 mod lame_duck;
+mod lane;
 mod successor;
 
 use std::collections::HashSet;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::lame_duck::LameDuck;
+use self::lane::Sending;
 use super::drain::Drain;
 use super::handover::Handover;
 use super::input::{Input, MainEnd, Reply};
@@ -91,6 +93,10 @@ pub(crate) struct Engine {
     /// Who waits for the handover under way.
     waiting: Option<Asker>,
 
+    /// Whether the successor is told to stop, too.
+    stops_both: bool,
+    sending: Sending,
+
     /// What the machine asked for before there was a runtime.
     unperformed: Vec<protocol::successor::Action>,
 
@@ -140,6 +146,8 @@ impl Engine {
             handovers: 0,
             spawning: false,
             ending: false,
+            stops_both: false,
+            sending: Sending::default(),
             unperformed: Vec::new(),
             in_offer: HashSet::new(),
             abandoned: Vec::new(),
@@ -278,6 +286,10 @@ impl Engine {
                     protocol::successor::Timer::Probation,
                 ));
             }
+            Input::Departing => self.send_connections(),
+            Input::Consenting => self.grant_credit(),
+            Input::Unsent { batch } => self.unsent(batch),
+            Input::LaneOverdue => self.shared.lane.decide(),
             Input::HooksDrained => self.hooks_drained(),
             Input::Quiet => {}
             Input::LameDuckOver => self.end_lame_duck(),

@@ -21,6 +21,7 @@ use crate::run::old::Old;
 use crate::run::peer::Letter;
 use crate::run::shared::Shared;
 use crate::run::start::{Refused, adopt};
+use crate::sys::channel::truncated;
 use crate::sys::{process, stdio};
 
 impl Engine {
@@ -47,6 +48,14 @@ impl Engine {
             }
         };
         tracing::debug!(?message, "from the predecessor");
+        if matches!(message, ToSuccessor::Connections { .. }) && self.released {
+            return self.receive_connections(&message, record);
+        }
+        if record.truncated {
+            return self.succeed(successor::Event::Garbage {
+                reason: truncated().to_string(),
+            });
+        }
         if let ToSuccessor::Sockets(sockets) = &message {
             match adopt(sockets, record.descriptors, &self.shared.store) {
                 Ok(()) => {}
@@ -62,6 +71,9 @@ impl Engine {
         match message {
             ToSuccessor::HandOver {} => self.ask(None, successor::Event::Received(&message)),
             _ => self.succeed(successor::Event::Received(&message)),
+        }
+        if matches!(message, ToSuccessor::Released {}) {
+            self.grant_credit();
         }
     }
 

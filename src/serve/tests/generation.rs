@@ -8,7 +8,9 @@ use super::Client;
 use crate::{
     lifecycle::{tokens::Tokens, tracker::Tracker},
     net::{
+        door::Door,
         gate::{Gate, State},
+        lane::Lane,
         listener::Listener,
     },
     socket::{Endpoint, Kind, Store},
@@ -32,8 +34,11 @@ impl Generation {
         let listener = Listener::new(
             endpoint.clone(),
             sockets.sockets,
-            Arc::clone(&generation.gate),
-            Arc::clone(&generation.tracker),
+            Door::new(
+                "http".to_owned(),
+                Lane::new(Arc::clone(&generation.tracker), |_| {}),
+                Arc::clone(&generation.gate),
+            ),
             generation.tokens.clone(),
             || {},
         );

@@ -1,0 +1,272 @@
+//! Where the connections of one endpoint leave to the successor, and arrive from the predecessor.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::conn::Conn;
+use super::departure::{Answer, Cargo};
+use super::gate::Gate;
+use super::lane::{Lane, Told};
+use super::manners::{Manners, bit};
+use crate::lifecycle::token::Token;
+use crate::protocol::Manner;
+
+/// One endpoint's end of the lanes: of that to the successor, for its connections, and of that from
+/// the predecessor, for its listener.
+pub(crate) struct Door {
+    key: String,
+    lane: Arc<Lane>,
+    gate: Arc<Gate>,
+
+    /// What the successor takes, as a copy that costs one load.
+    takes: AtomicU8,
+    view: watch::Sender<View>,
+    migrating: Token,
+
+    /// What the service goes on with here.
+    manners: AtomicU8,
+    /// Whether somebody accepts here.
+    attended: AtomicBool,
+    arrivals: Mutex<Arrivals>,
+    /// The length of the queue, as a copy that costs one load.
+    queued: AtomicUsize,
+}
+
+/// What an endpoint can expect of the lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct View {
+    takes: Manners,
+    /// Whether the successor has yet to say.
+    expected: bool,
+}
+
+/// One manner's part of a [`View`], as it changes.
+#[cfg(feature = "hyper")]
+#[derive(Debug, Clone)]
+pub(crate) struct Prospect {
+    view: watch::Receiver<View>,
+    manner: Manner,
+}
+
+#[derive(Default)]
+struct Arrivals {
+    queue: VecDeque<Conn>,
+    /// Connections that were taken and are on their way into the queue.
+    promised: usize,
+    ended: bool,
+}
+
+impl Door {
+    pub(crate) fn new(key: String, lane: Arc<Lane>, gate: Arc<Gate>) -> Arc<Self> {
+        let door = Arc::new(Self {
+            key: key.clone(),
+            lane: Arc::clone(&lane),
+            gate,
+            takes: AtomicU8::new(0),
+            view: watch::Sender::new(View::CLOSED),
+            migrating: Token::new(),
+            manners: AtomicU8::new(bit(Manner::Untouched)),
+            attended: AtomicBool::new(false),
+            arrivals: Mutex::default(),
+            queued: AtomicUsize::new(0),
+        });
+        lane.add(&key, &door);
+        door
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(super) fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// Whether the successor takes connections in this manner, right now.
+    pub(super) fn takes(&self, manner: Manner) -> bool {
+        Manners::from_bits(self.takes.load(Ordering::Acquire)).has(manner)
+    }
+
+    /// Reached when the successor takes connections that the application hands over.
+    pub(super) fn migrating(&self) -> Token {
+        self.migrating.clone()
+    }
+
+    #[cfg(feature = "hyper")]
+    pub(super) fn prospect(&self, manner: Manner) -> Prospect {
+        Prospect {
+            view: self.view.subscribe(),
+            manner,
+        }
+    }
+
+    /// Puts a connection on the lane, or gives it back at once.
+    pub(super) fn leave(&self, manner: Manner, cargo: Cargo) -> Result<Answer, Cargo> {
+        self.lane.leave(&self.key, manner, cargo)
+    }
+
+    pub(super) fn stand_in(&self) -> BorrowedFd<'_> {
+        self.lane.stand_in()
+    }
+
+    pub(super) fn show(&self, view: View) {
+        self.takes.store(view.takes.bits(), Ordering::Release);
+        if view.takes.has(Manner::Resumed) {
+            self.migrating.cancel();
+        }
+        self.view.send_if_modified(|seen| {
+            let before = std::mem::replace(seen, view);
+            before != view
+        });
+    }
+
+    /// Goes on with connections in this manner, too.
+    pub(super) fn consent(&self, manner: Manner) {
+        self.manners.fetch_or(bit(manner), Ordering::AcqRel);
+        if self.attended.load(Ordering::Acquire) {
+            self.lane.tell(Told::Consenting);
+        }
+    }
+
+    /// Notes that somebody accepts here.
+    pub(super) fn attend(&self) {
+        if !self.attended.swap(true, Ordering::AcqRel) {
+            self.lane.tell(Told::Consenting);
+        }
+    }
+
+    /// What is taken from a predecessor; nothing is said before somebody accepts.
+    pub(super) fn consents(&self) -> Option<Manners> {
+        if self.arrivals().ended {
+            return Some(Manners::default());
+        }
+        let manners = || Manners::from_bits(self.manners.load(Ordering::Acquire));
+        self.attended.load(Ordering::Acquire).then(manners)
+    }
+
+    /// Reserves a place for a connection; not where nobody would serve it.
+    pub(crate) fn promise(&self, manner: Manner) -> bool {
+        if !self.consents().is_some_and(|manners| manners.has(manner)) {
+            return false;
+        }
+        let mut arrivals = self.arrivals();
+        if !arrivals.ended {
+            arrivals.promised += 1;
+        }
+        !arrivals.ended
+    }
+
+    /// Gives a place back.
+    pub(crate) fn disappoint(&self) {
+        self.arrivals().promised -= 1;
+        self.gate.wake();
+    }
+
+    /// Lets connections in, each on its promised place.
+    pub(crate) fn admit(&self, connections: Vec<Conn>) {
+        {
+            let mut arrivals = self.arrivals();
+            arrivals.promised -= connections.len();
+            arrivals.queue.extend(connections);
+            self.queued.store(arrivals.queue.len(), Ordering::Release);
+        }
+        self.gate.wake();
+    }
+
+    /// Whether connections have arrived that nobody has fetched.
+    pub(super) fn has_arrivals(&self) -> bool {
+        self.queued.load(Ordering::Acquire) > 0
+    }
+
+    /// The next connection that has arrived.
+    pub(super) fn arrived(&self) -> Option<Conn> {
+        let mut arrivals = self.arrivals();
+        let next = arrivals.queue.pop_front();
+        self.queued.store(arrivals.queue.len(), Ordering::Release);
+        next
+    }
+
+    /// Ends the arrivals, unless there are some, or are to be.
+    pub(super) fn end(&self) -> bool {
+        let mut arrivals = self.arrivals();
+        arrivals.ended |= arrivals.queue.is_empty() && arrivals.promised == 0;
+        arrivals.ended
+    }
+
+    /// Ends the arrivals, and gives those that nobody has fetched.
+    pub(super) fn abandon(&self) -> VecDeque<Conn> {
+        let mut arrivals = self.arrivals();
+        arrivals.ended = true;
+        self.queued.store(0, Ordering::Release);
+        std::mem::take(&mut arrivals.queue)
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    pub(super) const CLOSED: Self = Self {
+        takes: Manners::from_bits(0),
+        expected: false,
+    };
+
+    pub(super) fn new(takes: Manners, expected: bool) -> Self {
+        Self { takes, expected }
+    }
+
+    pub(super) fn takes(self) -> Manners {
+        self.takes
+    }
+}
+
+#[cfg(feature = "hyper")]
+impl Prospect {
+    /// Waits until the successor has said whether it takes such connections, or until nobody hopes
+    /// for it any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe.
+    pub(crate) async fn decided(&mut self) -> bool {
+        let manner = self.manner;
+        let decided = |view: &View| view.takes.has(manner) || !view.expected;
+        match self.view.wait_for(decided).await {
+            Ok(view) => view.takes.has(manner),
+            Err(_) => false,
+        }
+    }
+
+    /// Waits until the successor takes no such connections any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe.
+    pub(crate) async fn over(&mut self) {
+        let manner = self.manner;
+        // A door that has gone takes none either.
+        let closed = self.view.wait_for(|view| !view.takes.has(manner)).await;
+        drop(closed);
+    }
+
+    /// Whether it can still come true.
+    pub(crate) fn is_open(&self) -> bool {
+        let view = self.view.borrow();
+        view.expected || view.takes.has(self.manner)
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door")
+            .field("key", &self.key)
+            .field("view", &*self.view.borrow())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,241 @@
+//! The way of established connections to the successor, as this generation's connections see it.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use super::departure::{Answer, Cargo, Departure};
+use super::door::{Door, View};
+use super::manners::Manners;
+use crate::lifecycle::tracker::Tracker;
+use crate::protocol::Manner;
+
+/// The lane: whether the successor takes connections, how many, and those that wait to be sent.
+///
+/// The lifecycle task opens and closes it, and sends what waits in it; connections only leave
+/// through it. Every connection in it is given back or has moved, whatever happens to the successor.
+pub(crate) struct Lane {
+    inner: Mutex<Inner>,
+    tracker: Arc<Tracker>,
+    tell: Box<dyn Fn(Told) + Send + Sync>,
+    /// What a connection that has left shows as its descriptor.
+    stand_in: OnceLock<UnixDatagram>,
+}
+
+/// What the lifecycle task is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// A connection waits to be sent, after a time when none did.
+    Departing,
+    /// An endpoint of this generation takes other connections than before.
+    Consenting,
+}
+
+/// How far a lane is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// There is no successor, or none that could take connections.
+    #[default]
+    Closed,
+    /// There is one, which has not said yet what it takes.
+    Expected,
+    /// It has said.
+    Open,
+}
+
+#[derive(Default)]
+struct Inner {
+    stage: Stage,
+    /// Whether an endpoint of which the successor has said nothing is no longer hoped for.
+    decided: bool,
+    credit: u64,
+    takes: HashMap<String, Manners>,
+    doors: HashMap<String, Weak<Door>>,
+    waiting: HashMap<String, VecDeque<Departure>>,
+    count: usize,
+}
+
+impl Lane {
+    pub(crate) fn new(
+        tracker: Arc<Tracker>,
+        tell: impl Fn(Told) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Mutex::default(),
+            tracker,
+            tell: Box::new(tell),
+            stand_in: OnceLock::new(),
+        })
+    }
+
+    /// The count of connections that the lane works with.
+    pub(crate) fn tracker(&self) -> &Arc<Tracker> {
+        &self.tracker
+    }
+
+    /// The door of an endpoint that is open.
+    pub(crate) fn door(&self, key: &str) -> Option<Arc<Door>> {
+        self.lock().doors.get(key).and_then(Weak::upgrade)
+    }
+
+    /// What each endpoint of this generation takes from a predecessor.
+    pub(crate) fn consents(&self) -> Vec<(String, Manners)> {
+        self.lock()
+            .doors
+            .iter()
+            .filter_map(|(key, door)| Some((key.clone(), door.upgrade()?.consents()?)))
+            .collect()
+    }
+
+    /// Announces a successor that may take connections. Before the drain is told, so that nobody
+    /// says goodbye too early.
+    pub(crate) fn expect(&self) {
+        let mut inner = self.lock();
+        if inner.stage == Stage::Closed {
+            inner.stage = Stage::Expected;
+            inner.show();
+        }
+    }
+
+    /// The successor has said what it takes: opens the lane.
+    ///
+    /// # Errors
+    ///
+    /// When this process lacks the one descriptor that it takes; it stays as it was then.
+    pub(crate) fn grant(
+        &self,
+        credit: u64,
+        consents: impl IntoIterator<Item = (String, Manners)>,
+    ) -> io::Result<()> {
+        if self.stand_in.get().is_none() {
+            // Whoever comes second has one too many, which is closed.
+            self.stand_in.set(UnixDatagram::unbound()?).ok();
+        }
+        {
+            let mut inner = self.lock();
+            if inner.stage == Stage::Closed {
+                return Ok(());
+            }
+            inner.stage = Stage::Open;
+            inner.credit = credit.saturating_sub(inner.count as u64);
+            inner.takes.extend(consents);
+            inner.show();
+        }
+        self.tracker.wake_waiting();
+        Ok(())
+    }
+
+    /// Hopes no longer for endpoints of which the successor has said nothing.
+    pub(crate) fn decide(&self) {
+        let mut inner = self.lock();
+        inner.decided = true;
+        inner.show();
+    }
+
+    /// Closes the lane, and gives back what was not sent.
+    pub(crate) fn close(&self) {
+        let waiting = {
+            let mut inner = self.lock();
+            inner.stage = Stage::Closed;
+            inner.show();
+            inner.count = 0;
+            std::mem::take(&mut inner.waiting)
+        };
+        waiting.into_values().flatten().for_each(Departure::keep);
+    }
+
+    /// Takes the next connections that are to be sent together, all of one endpoint.
+    pub(crate) fn take(&self, most: usize) -> Option<(String, Vec<Departure>)> {
+        let mut inner = self.lock();
+        let key = inner.waiting.keys().next()?.clone();
+        let waiting = inner.waiting.get_mut(&key)?;
+        let batch: Vec<_> = waiting.drain(..most.min(waiting.len())).collect();
+        if waiting.is_empty() {
+            inner.waiting.remove(&key);
+        }
+        inner.count -= batch.len();
+        Some((key, batch))
+    }
+
+    pub(super) fn add(&self, key: &str, door: &Arc<Door>) {
+        let mut inner = self.lock();
+        inner.doors.insert(key.to_owned(), Arc::downgrade(door));
+        door.show(inner.view(key));
+    }
+
+    pub(super) fn tell(&self, told: Told) {
+        (self.tell)(told);
+    }
+
+    /// Puts a connection on the lane, or gives it back at once.
+    pub(super) fn leave(&self, key: &str, manner: Manner, cargo: Cargo) -> Result<Answer, Cargo> {
+        let mut inner = self.lock();
+        if !inner.view(key).takes().has(manner) || inner.credit == 0 || self.tracker.is_aborted() {
+            return Err(cargo);
+        }
+        inner.credit -= 1;
+        inner.count += 1;
+        let first = inner.count == 1;
+        let (departure, answer) = Departure::new(manner, cargo);
+        match inner.waiting.get_mut(key) {
+            Some(waiting) => waiting.push_back(departure),
+            None => {
+                inner
+                    .waiting
+                    .insert(key.to_owned(), VecDeque::from([departure]));
+            }
+        }
+        drop(inner);
+        if first {
+            self.tell(Told::Departing);
+        }
+        Ok(answer)
+    }
+
+    /// A descriptor that is open and of no use.
+    pub(super) fn stand_in(&self) -> BorrowedFd<'_> {
+        self.stand_in
+            .get()
+            .expect("no connection leaves before the lane is open, which makes it")
+            .as_fd()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No code of others runs under this lock, so a poisoned one is still consistent.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn view(&self, key: &str) -> View {
+        let takes = self.takes.get(key).copied();
+        match self.stage {
+            Stage::Closed => View::CLOSED,
+            Stage::Expected | Stage::Open => {
+                View::new(takes.unwrap_or_default(), takes.is_none() && !self.decided)
+            }
+        }
+    }
+
+    fn show(&self) {
+        for (key, door) in &self.doors {
+            if let Some(door) = door.upgrade() {
+                door.show(self.view(key));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.lock();
+        f.debug_struct("Lane")
+            .field("stage", &inner.stage)
+            .field("credit", &inner.credit)
+            .field("waiting", &inner.count)
+            .finish_non_exhaustive()
+    }
+}

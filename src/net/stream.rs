@@ -1,0 +1,120 @@
+//! The socket of a connection, of whatever kind its listener is.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use socket2::{Domain, SockRef, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::peer::Peer;
+
+/// The socket of a connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Makes it of a descriptor that another process has sent, and tells who is at the other end.
+    /// Has to be called on a runtime.
+    ///
+    /// # Errors
+    ///
+    /// When it is no connected stream socket of a kind that a listener gives.
+    pub(super) fn receive(descriptor: OwnedFd) -> io::Result<(Self, Peer)> {
+        let socket = SockRef::from(&descriptor);
+        let (domain, kind) = (socket.local_addr()?.domain(), socket.r#type()?);
+        let is_tcp = domain == Domain::IPV4 || domain == Domain::IPV6;
+        if kind != Type::STREAM || !is_tcp && domain != Domain::UNIX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("a socket of {domain:?} and {kind:?} is no connection"),
+            ));
+        }
+        if is_tcp {
+            let stream = std::net::TcpStream::from(descriptor);
+            let peer = stream.peer_addr()?;
+            stream.set_nonblocking(true)?;
+            Ok((Self::Tcp(TcpStream::from_std(stream)?), Peer::Tcp(peer)))
+        } else {
+            let stream = std::os::unix::net::UnixStream::from(descriptor);
+            let peer = stream.peer_addr()?;
+            stream.set_nonblocking(true)?;
+            Ok((Self::Unix(UnixStream::from_std(stream)?), Peer::from(peer)))
+        }
+    }
+
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nothing is buffered on this side of the kernel.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

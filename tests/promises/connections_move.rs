@@ -1,0 +1,383 @@
+//! Established connections move to the successor: their clients notice nothing.
+
+use handover_tests::{Identity, Process, Program, Service, Signal, Target, within};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::support::signal;
+
+#[tokio::test]
+async fn an_idle_connection_of_http_moves() {
+    let running = Moving::start("http").await;
+    let mut client = Client::connect(running.first()).await;
+    assert_eq!(client.ask().await.generation, 1);
+    for generation in 2..=4 {
+        running.hand_over(generation).await;
+        running.predecessors_end(generation - 1).await;
+        for _ in 0..2 {
+            assert_eq!(client.ask().await.generation, generation);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_busy_connection_of_http_finishes_its_response_and_moves_then() {
+    let running = Moving::start("http").await;
+    let mut idle = Client::connect(running.first()).await;
+    let mut busy = Client::connect(running.first()).await;
+    idle.ask().await;
+    busy.send("POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nabc")
+        .await;
+    busy.arrived(&running).await;
+    running.hand_over(2).await;
+    // The lane is open, by the evidence of this one.
+    idle.answered_by(2).await;
+    busy.send("def").await;
+    let reply = busy.reply().await;
+    assert_eq!(reply.identity.generation, 1, "{reply:?}");
+    assert!(reply.body.ends_with(" 6") && !reply.closes, "{reply:?}");
+    running.predecessors_end(1).await;
+    assert_eq!(busy.ask().await.generation, 2);
+}
+
+/// Whether the lane is open or not when the requests come: each is answered once, and in order.
+#[tokio::test]
+async fn pipelined_requests_and_partial_heads_are_carried_over() {
+    let running = Moving::start("http").await;
+    let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let post = "POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n";
+    let mut clients = Vec::new();
+    for before in [
+        "G",
+        "GET / HTTP/1.1\r\nho",
+        "PRI * HTT",
+        &format!("{get}GET / HT"),
+        &format!("{get}{get}{get}GET"),
+        &format!("{post}0123456789G"),
+        &format!("{post}0123456789{get}{get}"),
+    ] {
+        let mut client = Client::connect(running.first()).await;
+        client.send(before).await;
+        let whole = before.matches("\r\n\r\n").count();
+        for _ in 0..whole {
+            assert_eq!(client.reply().await.identity.generation, 1, "{before:?}");
+        }
+        client.arrived(&running).await;
+        clients.push((before.to_owned(), client));
+    }
+    running.hand_over(2).await;
+    running.predecessors_end(1).await;
+    for (before, mut client) in clients {
+        let begun = match before.rfind("\r\n\r\n") {
+            Some(end) => &before[end + 4..],
+            None => &before,
+        };
+        let begun = begun.strip_prefix("0123456789").unwrap_or(begun);
+        if begun.starts_with("PRI") {
+            // What began like HTTP/2 goes on as what it is.
+            client.send("P/1.1\r\n\r\n").await;
+            assert!(
+                client.read_until(b'\n').await.contains("HTTP/1.1 "),
+                "{before:?}"
+            );
+            continue;
+        }
+        client.send(&get[begun.len()..]).await;
+        client.send(get).await;
+        for _ in 0..2 {
+            assert_eq!(client.reply().await.identity.generation, 2, "{before:?}");
+        }
+    }
+}
+
+/// The request is complete only when most of its response has not been written.
+#[tokio::test]
+async fn a_response_is_whole_though_the_request_ends_late() {
+    let running = Moving::start("http").await;
+    let mut idle = Client::connect(running.first()).await;
+    idle.ask().await;
+    let mut busy = Client::connect(running.first()).await;
+    busy.send("POST /large HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\na")
+        .await;
+    let head = busy.head().await;
+    assert!(head.contains("chunked") && !closes(&head), "{head}");
+    running.hand_over(2).await;
+    idle.answered_by(2).await;
+    busy.send("bc").await;
+    let body = busy.chunks().await;
+    let line = body.iter().position(|&byte| byte == b'\n').expect("a line");
+    assert_eq!(body.len() - line - 1, 100_000_000);
+    assert_eq!(busy.ask().await.generation, 2);
+    running.predecessors_end(1).await;
+}
+
+/// Nothing was read or written: any server will do on either side.
+#[tokio::test]
+async fn untouched_connections_move_whatever_the_server() {
+    for server in ["http", "axum", "lines"] {
+        let running = Moving::start(server).await;
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            clients.push(Client::connect(running.first()).await);
+        }
+        let mut last = Client::connect(running.first()).await;
+        // Those before have been accepted by then.
+        last.greet(server).await;
+        drop(last);
+        for generation in 2..=4 {
+            running.hand_over(generation).await;
+            running.predecessors_end(generation - 1).await;
+        }
+        for client in &mut clients {
+            assert_eq!(client.greet(server).await.generation, 4, "{server}");
+        }
+    }
+}
+
+/// A client keeps its one connection through a hundred handovers, and is greeted once.
+#[tokio::test]
+async fn a_connection_of_any_protocol_is_handed_over_with_its_state() {
+    let running = Moving::start("numbers").await;
+    let mut client = Client::connect(running.first()).await;
+    assert_eq!(client.read_until(b'\n').await, "hello\n");
+    let mut number = 0;
+    for generation in 1..=101 {
+        if generation > 1 {
+            // The beginning of a line, and two whole ones that may or may not have been read.
+            let lines = if generation % 2 == 0 {
+                "a\nb\nc"
+            } else {
+                "a\nb\n"
+            };
+            client.send(lines).await;
+            running.hand_over(generation).await;
+            client
+                .send(if generation % 2 == 0 { "\n" } else { "c\n" })
+                .await;
+            for _ in 0..3 {
+                number += 1;
+                assert_eq!(client.number().await.0, number);
+            }
+            running.predecessors_end(generation - 1).await;
+        }
+        number += 1;
+        client.send("x\n").await;
+        let (answered, identity) = client.number().await;
+        assert_eq!((answered, identity.generation), (number, generation));
+    }
+}
+
+/// A generation that has gone on its part cannot take any more; what it does not take stays.
+#[tokio::test]
+async fn handovers_that_follow_each_other_at_once_lose_none() {
+    let running = Moving::start("http").await;
+    let mut clients = Vec::new();
+    for number in 0..50 {
+        let mut client = Client::connect(running.first()).await;
+        if number % 2 == 0 {
+            client.ask().await;
+        }
+        clients.push(client);
+    }
+    for generation in 2..=10 {
+        running.hand_over(generation).await;
+    }
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        client.reply().await;
+    }
+}
+
+/// A service, and where it listens.
+#[derive(Debug)]
+struct Moving {
+    service: Service,
+    first: Target,
+}
+
+impl Moving {
+    async fn start(server: &str) -> Self {
+        Self::start_as(Program::new(MOVING).arg(server)).await
+    }
+
+    async fn start_as(program: Program) -> Self {
+        let service = program.start().expect("a program that can be started");
+        let line = service.output().find("first on ").await.text;
+        let address = line.rsplit(' ').next().expect("an address");
+        service.output().find("generation=1 serves").await;
+        Self {
+            service,
+            first: Target::Tcp(address.parse().expect("an address")),
+        }
+    }
+
+    fn first(&self) -> &Target {
+        &self.first
+    }
+
+    /// Hands over to that generation, and waits until it serves.
+    async fn hand_over(&self, to: u32) -> Identity {
+        signal(self.generation(to - 1).await, Signal::HUP);
+        self.generation(to).await
+    }
+
+    async fn generation(&self, number: u32) -> Identity {
+        let says = format!("generation={number} serves");
+        let line = self.service.output().find(&says).await.text;
+        Identity::parse(line.trim_end_matches(" serves")).expect("it says who it is")
+    }
+
+    /// Waits until the generations before the last have ended: `count` of them ever were.
+    async fn predecessors_end(&self, count: u32) {
+        for generation in 1..=count {
+            let pid = self.generation(generation).await.pid;
+            if let Ok(process) = Process::open(pid) {
+                process.exited().await;
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Client(BufReader<TcpStream>);
+
+#[derive(Debug)]
+struct Reply {
+    identity: Identity,
+    body: String,
+    closes: bool,
+}
+
+impl Client {
+    async fn connect(target: &Target) -> Self {
+        let Target::Tcp(address) = target else {
+            panic!("{target} is not TCP");
+        };
+        let stream = within("a connection", TcpStream::connect(address)).await;
+        let stream = stream.expect("somebody listens");
+        stream.set_nodelay(true).expect("a socket of TCP");
+        Self(BufReader::new(stream))
+    }
+
+    /// Waits until the service has read all that was sent: a later connection was answered, and
+    /// nothing waits in the kernel.
+    async fn arrived(&self, running: &Moving) {
+        Self::connect(running.first()).await.ask().await;
+        handover_tests::eventually("what was sent has been read", || {
+            let address = self.0.get_ref().peer_addr().expect("connected");
+            let ours = self.0.get_ref().local_addr().expect("connected");
+            unread(address.port(), ours.port()).then_some(())
+        })
+        .await;
+    }
+
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let written = within("room", self.0.write_all(bytes.as_ref())).await;
+        written.expect("the connection is open");
+    }
+
+    /// Asks over HTTP: the connection must stay.
+    async fn ask(&mut self) -> Identity {
+        self.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let reply = self.reply().await;
+        assert!(!reply.closes, "{reply:?}");
+        reply.identity
+    }
+
+    /// Asks until that generation answers.
+    async fn answered_by(&mut self, generation: u32) {
+        within(format_args!("generation {generation}"), async {
+            while self.ask().await.generation != generation {}
+        })
+        .await;
+    }
+
+    async fn greet(&mut self, server: &str) -> Identity {
+        if server == "lines" {
+            self.send("hello\n").await;
+            let line = self.read_until(b'\n').await;
+            return Identity::parse(line.trim_end()).expect("it says who it is");
+        }
+        self.ask().await
+    }
+
+    async fn number(&mut self) -> (u64, Identity) {
+        let line = self.read_until(b'\n').await;
+        let (number, identity) = line.trim_end().split_once(' ').expect("two words");
+        let identity = Identity::parse(identity).expect("it says who it is");
+        (number.parse().expect("a number"), identity)
+    }
+
+    async fn reply(&mut self) -> Reply {
+        let head = self.head().await;
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .unwrap_or_else(|| panic!("no length: {head}"));
+        let mut body = vec![0; length.parse().expect("a length")];
+        within("a body", self.0.read_exact(&mut body))
+            .await
+            .expect("a whole body");
+        let body = String::from_utf8(body).expect("text");
+        let identity = body.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        Reply {
+            identity: Identity::parse(&identity).unwrap_or_else(|| panic!("who is {body}?")),
+            body,
+            closes: closes(&head),
+        }
+    }
+
+    async fn head(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            head += &self.read_until(b'\n').await;
+        }
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        head
+    }
+
+    async fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let length = self.read_until(b'\n').await;
+            let length = usize::from_str_radix(length.trim_end(), 16).expect("a length");
+            let mut chunk = vec![0; length + 2];
+            within("a chunk", self.0.read_exact(&mut chunk))
+                .await
+                .expect("a whole chunk");
+            if length == 0 {
+                return body;
+            }
+            body.extend_from_slice(&chunk[..length]);
+        }
+    }
+
+    async fn read_until(&mut self, end: u8) -> String {
+        let mut text = Vec::new();
+        let read = within("an answer", self.0.read_until(end, &mut text)).await;
+        read.expect("the connection is open");
+        assert!(text.ends_with(&[end]), "it ended: {}", text.escape_ascii());
+        String::from_utf8(text).expect("text")
+    }
+}
+
+fn closes(head: &str) -> bool {
+    head.to_ascii_lowercase()
+        .contains("\r\nconnection: close\r\n")
+}
+
+/// Whether nothing waits to be read on the connection of these ports, by the kernel's table.
+fn unread(server: u16, client: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc can be read");
+    table.lines().any(|line| {
+        let fields: Vec<_> = line.split_ascii_whitespace().collect();
+        let port = |field: usize| fields.get(field).and_then(|f| f.rsplit_once(':')?.1.into());
+        port(1) == Some(format!("{server:04X}").as_str())
+            && port(2) == Some(format!("{client:04X}").as_str())
+            && fields
+                .get(4)
+                .is_some_and(|queues| queues.ends_with(":00000000"))
+    })
+}
+
+const MOVING: &str = env!("CARGO_BIN_EXE_moving");
