@@ -1,10 +1,11 @@
 //! Established connections move to the successor: their clients notice nothing.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use handover_tests::{Identity, Process, Program, Service, Signal, Target, within};
+use handover_tests::{Identity, Line, Process, Program, Service, Signal, Target, within};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
@@ -335,6 +336,7 @@ async fn on_the_lane() -> (Moving, Vec<Client>, TempDir) {
     let gate = directory.path().join("gate");
     mkfifoat(CWD, &gate, Mode::RUSR | Mode::WUSR).expect("a FIFO");
     let program = Program::new(MOVING).arg("numbers").descriptors(4096);
+    let program = program.env("RUST_LOG", "handover::run=debug");
     let running = Moving::start_as(program.env("MOVING_GATE", &gate)).await;
     let mut clients = Vec::new();
     for _ in 0..1000 {
@@ -354,7 +356,14 @@ async fn on_the_lane() -> (Moving, Vec<Client>, TempDir) {
     .await;
     drop(fs::File::options().write(true).open(&gate).expect("a FIFO"));
     handover_tests::eventually("a thousand connections on their way", || {
-        (in_flight(second.pid) >= 1000).then_some(())
+        let lines = running.service.output().lines();
+        let sent = |line: &&Line| line.text.contains("to the successor Connections");
+        let batches: Vec<_> = lines.iter().filter(sent).collect();
+        let connections = |line: &&Line| line.text.matches("Connection {").count();
+        let connections: usize = batches.iter().map(connections).sum();
+        // Each batch has a descriptor for the bytes of all.
+        let all = in_flight(second.pid) == connections + batches.len();
+        (connections == 1000 && all).then_some(())
     })
     .await;
     (running, clients, directory)
@@ -363,15 +372,14 @@ async fn on_the_lane() -> (Moving, Vec<Client>, TempDir) {
 /// How many descriptors wait in the sockets of a process, by the kernel's word.
 fn in_flight(pid: u32) -> usize {
     let infos = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("/proc can be read");
-    infos
-        .filter_map(|info| fs::read_to_string(info.ok()?.path()).ok())
-        .filter_map(|info| {
-            let count = info
-                .lines()
-                .find_map(|line| line.strip_prefix("scm_fds:"))?;
-            count.trim().parse::<usize>().ok()
-        })
-        .sum()
+    let waiting = infos.filter_map(|info| {
+        let info = fs::read_to_string(info.ok()?.path()).ok()?;
+        let field = |name| info.lines().find_map(|line| line.strip_prefix(name));
+        let count: usize = field("scm_fds:")?.trim().parse().ok()?;
+        Some((field("ino:")?.to_owned(), count))
+    });
+    // Two descriptors may be of the same socket.
+    waiting.collect::<HashMap<_, _>>().into_values().sum()
 }
 
 /// It has never heard of the lane: everything drains as without one, at once.
