@@ -10,8 +10,8 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::SockRef;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::support::kernel::listening_inodes;
 use crate::support::program::unprivileged;
@@ -175,6 +175,42 @@ async fn a_connection_of_any_protocol_is_handed_over_with_its_state() {
         client.send("x\n").await;
         let (answered, identity) = client.number().await;
         assert_eq!((answered, identity.generation), (number, generation));
+    }
+}
+
+/// The `echo` example keeps its clients, on TCP and on a Unix socket, and greets each once.
+#[tokio::test]
+async fn the_echo_example_keeps_its_clients() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("echo.sock");
+    let program = Program::new(env!("CARGO_BIN_EXE_example-echo"));
+    let service = program.arg("127.0.0.1:0").arg(&path).start();
+    let service = service.expect("a program that can be started");
+    let targets = service.listening(2).await;
+    let tcp = targets
+        .iter()
+        .find(|target| matches!(target, Target::Tcp(_)));
+    let mut tcp = Client::connect(tcp.expect("a TCP listener")).await;
+    let unix = within("a connection", UnixStream::connect(&path)).await;
+    let mut unix = Client(BufReader::new(unix.expect("somebody listens")));
+    tcp.greeted().await;
+    let mut incumbent = unix.greeted().await;
+    for number in 1..=20 {
+        signal(incumbent, Signal::HUP);
+        tcp.echoes(number).await;
+        unix.echoes(number).await;
+        let process = Process::open(incumbent.pid);
+        if let Ok(process) = process {
+            process.exited().await;
+        }
+        let processes = service.processes();
+        assert_eq!(processes.len(), 1, "{processes:?}");
+        incumbent = Identity {
+            pid: processes[0].pid(),
+            generation: incumbent.generation + 1,
+        };
+        tcp.echoes(number).await;
+        unix.echoes(number).await;
     }
 }
 
@@ -535,7 +571,7 @@ impl Moving {
 }
 
 #[derive(Debug)]
-struct Client(BufReader<TcpStream>);
+struct Client<S = TcpStream>(BufReader<S>);
 
 #[derive(Debug)]
 struct Reply {
@@ -565,11 +601,6 @@ impl Client {
             unread(address.port(), ours.port()).then_some(())
         })
         .await;
-    }
-
-    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let written = within("room", self.0.write_all(bytes.as_ref())).await;
-        written.expect("the connection is open");
     }
 
     /// Asks over HTTP: the connection must stay.
@@ -646,6 +677,28 @@ impl Client {
             }
             body.extend_from_slice(&chunk[..length]);
         }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    async fn greeted(&mut self) -> Identity {
+        let greeting = self.read_until(b'\n').await;
+        let identity = Identity::parse(greeting.trim_end()).expect("a greeting");
+        assert_eq!(identity.generation, 1);
+        identity
+    }
+
+    async fn echoes(&mut self, number: u32) {
+        self.send(format!("half of {number}")).await;
+        self.send(format!(" and the rest\nmore {number}\n")).await;
+        let expected = format!("half of {number} and the rest\n");
+        assert_eq!(self.read_until(b'\n').await, expected);
+        assert_eq!(self.read_until(b'\n').await, format!("more {number}\n"));
+    }
+
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let written = within("room", self.0.write_all(bytes.as_ref())).await;
+        written.expect("the connection is open");
     }
 
     async fn read_until(&mut self, end: u8) -> String {
