@@ -323,13 +323,18 @@ impl Words {
     }
 }
 
-/// Whether a call was given back because its connection was left in that moment. hyper says so of requests of which
-/// not a byte was sent; tonic does not send them anew, where other clients of gRPC do.
+/// Whether a call was given back because its connection was left in that moment: hyper had not begun with it, or HTTP/2
+/// would not send it after the GOAWAY. Other clients of gRPC send it anew, tonic's does not. That a server breaks off
+/// no stream with a GOAWAY is seen by a client that can tell the two apart, in `servers_drain`.
 fn was_not_sent(status: &Status) -> bool {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
         let hyper: Option<&hyper::Error> = error.downcast_ref();
-        if hyper.is_some_and(hyper::Error::is_canceled) {
+        let h2: Option<&h2::Error> = error.downcast_ref();
+        let left = |error: &h2::Error| {
+            error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+        };
+        if hyper.is_some_and(hyper::Error::is_canceled) || h2.is_some_and(left) {
             return true;
         }
         source = error.source();
