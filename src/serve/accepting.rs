@@ -1,37 +1,40 @@
 //! The accept loop of a server.
 
-use std::{error::Error, future::pending, io, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    future::{Future, pending},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::{sync::oneshot, time::sleep};
+use tokio::sync::Notify;
 
 use super::{
-    connect::Connect, connection::serve_connection, executor::LogPanic, options::Options,
-    server::Server, service::Application,
+    accept::Accept, connect::Connect, connection::serve_connection, executor::LogPanic,
+    options::Options, server::Server, service::Application, transport::Transport,
 };
-use crate::{
-    lifecycle::token::Token,
-    net::{conn::Conn, listener::Listener},
-};
+use crate::{lifecycle::token::Token, net::peer::Peer};
 
 /// Serves what `listener` accepts, and returns when all of it has ended, or the drain was aborted.
-pub(crate) async fn accept_and_serve<A: Connect>(
-    mut listener: Listener,
+pub(crate) async fn accept_and_serve<A: Connect, L: Accept>(
+    mut source: L,
     mut app: A,
     options: Options,
 ) -> io::Result<()> {
     let idle_limit = options.drain_idle_timeout;
     let server = Arc::new(Server::new(options));
-    let aborting = listener.aborting();
-    listener.serves_http1();
+    let aborting = source.listener().aborting();
     // A task of its own, for the connections must be told of the drain though this future be dropped.
-    tokio::spawn(follow_drain(Arc::clone(&server), &listener, idle_limit));
+    tokio::spawn(follow_drain(Arc::clone(&server), &source, idle_limit));
     let accepting = Accepting(Arc::clone(&server));
-    while let Some(conn) = accept(&mut listener, &server, &aborting).await? {
-        let service = app.connect(&conn).await;
-        spawn_connection(conn, service, &server);
+    while let Some(io) = accept(&mut source, &server, &aborting).await? {
+        let service = app.connect(L::conn(&io)).await;
+        let peer = L::conn(&io).peer().clone();
+        spawn_connection(io, peer, service, &server);
     }
     drop(accepting);
-    drop(listener);
+    drop(source);
     tokio::select! {
         () = server.ended() => {}
         () = aborting.cancelled() => {}
@@ -49,66 +52,64 @@ impl Drop for Accepting {
 }
 
 /// Accepts the next connection for which there is room.
-async fn accept(
-    listener: &mut Listener,
+async fn accept<L: Accept>(
+    source: &mut L,
     server: &Server,
     aborting: &Token,
-) -> io::Result<Option<Conn>> {
+) -> io::Result<Option<L::Io>> {
     tokio::select! {
         biased;
         () = server.has_room() => {}
         // What waits in the queue is the successor's.
-        () = listener.ended() => {}
+        () = source.listener().ended() => {}
         () = aborting.cancelled() => return Ok(None),
     }
-    listener.accept().await
+    source.accept().await
 }
 
-fn follow_drain(
+fn follow_drain<L: Accept>(
     server: Arc<Server>,
-    listener: &Listener,
+    source: &L,
     idle_limit: Option<Duration>,
-) -> impl Future<Output = ()> + use<> {
+) -> impl Future<Output = ()> + use<L> {
+    let listener = source.listener();
     let draining = listener.draining();
     let closing = listener.closing();
     let aborting = listener.aborting();
-    let prospect = listener.http1_prospect();
-    // What moves to the successor is not closed: the limit is for those that stay.
-    let (moved_out, have_moved_out) = oneshot::channel();
-    let last_look = async move {
-        let idle = async {
-            match idle_limit {
-                None => pending().await,
-                Some(limit) => {
-                    // Sent in any case but that of the end of everything.
-                    have_moved_out.await.ok();
-                    sleep(limit).await;
+    let prospect = L::MOVES.then(|| {
+        listener.serves_http1();
+        listener.http1_prospect()
+    });
+    async move {
+        let stays = Notify::new();
+        let moving = async {
+            server.move_out(draining.cancelled(), prospect).await;
+            stays.notify_one();
+        };
+        let last_look = async {
+            let idle = async {
+                // What moves is not idle here.
+                stays.notified().await;
+                match idle_limit {
+                    Some(limit) => tokio::time::sleep(limit).await,
+                    None => pending().await,
                 }
+            };
+            tokio::select! {
+                () = closing.cancelled() => {}
+                () = idle => {}
             }
         };
-        tokio::select! {
-            () = closing.cancelled() => {}
-            () = idle => {}
-        }
-    };
-    async move {
-        let draining = async {
-            server.move_out(draining.cancelled(), prospect).await;
-            // Without a limit nobody waits.
-            moved_out.send(()).ok();
-        };
-        server
-            .follow(draining, last_look, aborting.cancelled())
-            .await;
+        server.follow(moving, last_look, aborting.cancelled()).await;
     }
 }
 
-fn spawn_connection<S>(conn: Conn, service: S, server: &Arc<Server>)
+fn spawn_connection<I, S>(io: I, peer: Peer, service: S, server: &Arc<Server>)
 where
+    I: Transport,
     S: Application + Send + 'static,
 {
-    let peer = conn.peer().clone();
-    let connection = serve_connection(conn, service, Arc::clone(server));
+    let connection = serve_connection(io, service, Arc::clone(server));
     tokio::spawn(LogPanic::new("an http connection", async move {
         if let Err(error) = connection.await {
             let error: &dyn Error = &error;

@@ -4,6 +4,8 @@
 //!
 //! [`Listener`]: crate::Listener
 
+#[cfg(feature = "axum-ws")]
+use std::sync::Arc;
 use std::{
     convert::Infallible,
     future::{Future, IntoFuture, poll_fn},
@@ -21,15 +23,24 @@ use ::axum::{
     serve::IncomingStream as AxumStream,
 };
 use hyper::body::Incoming;
+#[cfg(feature = "axum-ws")]
+use hyper::upgrade::OnUpgrade;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tower_service::Service;
 
 use super::{
+    accept::Accept,
     body::ExchangeBody,
     builder::{Serve, ServeFuture},
     connect::Connect,
 };
+#[cfg(feature = "axum-ws")]
+use crate::lifecycle::tokens::Tokens;
 use crate::net::{conn::Conn, listener::Listener, peer::Peer};
+
+#[cfg(feature = "axum-ws")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum-ws")))]
+pub mod ws;
 
 /// Serves an application of axum on `listener`, and drains it without losing a request.
 ///
@@ -103,15 +114,24 @@ use crate::net::{conn::Conn, listener::Listener, peer::Peer};
 /// # Cancel safety
 ///
 /// See above: a dropped server accepts no more; nothing that it has accepted is lost.
-pub fn serve<M: MakeService>(listener: Listener, app: M) -> Serve<App<M>> {
-    Serve::new(listener, App(app))
+pub fn serve<L: Accept, M: MakeService>(listener: L, app: M) -> Serve<App<M>, L> {
+    let app = App {
+        app,
+        #[cfg(feature = "axum-ws")]
+        tokens: Arc::new(listener.listener().tokens().clone()),
+    };
+    Serve::new(listener, app)
 }
 
 /// What a [`Serve`] of axum serves.
 #[derive(Debug)]
-pub struct App<M>(M);
+pub struct App<M> {
+    app: M,
+    #[cfg(feature = "axum-ws")]
+    tokens: Arc<Tokens>,
+}
 
-impl<M: MakeService> IntoFuture for Serve<App<M>> {
+impl<M: MakeService, L: Accept> IntoFuture for Serve<App<M>, L> {
     type Output = io::Result<()>;
     type IntoFuture = ServeFuture;
 
@@ -124,8 +144,12 @@ impl<M: MakeService> Connect for App<M> {
     type Service = Adapted<M::Service>;
 
     async fn connect(&mut self, conn: &Conn) -> Self::Service {
-        let service = self.0.make(IncomingStream { conn }).await;
-        Adapted(TowerToHyperService::new(service))
+        let service = self.app.make(IncomingStream { conn }).await;
+        Adapted {
+            service: TowerToHyperService::new(service),
+            #[cfg(feature = "axum-ws")]
+            tokens: Arc::clone(&self.tokens),
+        }
     }
 }
 
@@ -241,7 +265,12 @@ impl Connected<AxumStream<'_, Listener>> for Peer {
 
 /// A service of axum as one of hyper.
 #[derive(Debug)]
-pub(crate) struct Adapted<S>(TowerToHyperService<S>);
+pub(crate) struct Adapted<S> {
+    service: TowerToHyperService<S>,
+    /// For what may become a WebSocket.
+    #[cfg(feature = "axum-ws")]
+    tokens: Arc<Tokens>,
+}
 
 impl<S> hyper::service::Service<hyper::Request<ExchangeBody<Incoming>>> for Adapted<S>
 where
@@ -252,6 +281,12 @@ where
     type Future = TowerToHyperServiceFuture<S, Request>;
 
     fn call(&self, request: hyper::Request<ExchangeBody<Incoming>>) -> Self::Future {
-        self.0.call(request.map(Body::new))
+        #[cfg_attr(not(feature = "axum-ws"), expect(unused_mut, reason = "no extension"))]
+        let mut request = request.map(Body::new);
+        #[cfg(feature = "axum-ws")]
+        if request.extensions().get::<OnUpgrade>().is_some() {
+            request.extensions_mut().insert(Tokens::clone(&self.tokens));
+        }
+        self.service.call(request)
     }
 }

@@ -10,14 +10,15 @@ use std::{
 };
 
 use super::{
-    accepting::accept_and_serve, connect::Connect, http1_options::Http1Options,
+    accept::Accept, accepting::accept_and_serve, connect::Connect, http1_options::Http1Options,
     http2_options::Http2Options, options::Options,
 };
 use crate::net::listener::Listener;
 
 /// A server, to be awaited.
 ///
-/// `A` is what it serves: see [`axum::serve`](crate::axum::serve) and its neighbours, which make it.
+/// `A` is what it serves: see [`axum::serve`](crate::axum::serve) and its neighbours, which make it. `L` is what it
+/// accepts from.
 ///
 /// When awaited it serves until this generation has drained: until the listener has ended, and every connection that
 /// it has accepted has ended, upgraded ones included, or the drain was aborted. It can be awaited together with other
@@ -46,14 +47,14 @@ use crate::net::listener::Listener;
 /// # }
 /// ```
 #[must_use = "a server does nothing unless it is awaited"]
-pub struct Serve<A> {
-    listener: Listener,
+pub struct Serve<A, L = Listener> {
+    listener: L,
     app: A,
     options: Options,
 }
 
-impl<A> Serve<A> {
-    pub(crate) fn new(listener: Listener, app: A) -> Self {
+impl<A, L> Serve<A, L> {
+    pub(crate) fn new(listener: L, app: A) -> Self {
         Self {
             listener,
             app,
@@ -107,6 +108,7 @@ impl<A> Serve<A> {
     pub(crate) fn start(self) -> ServeFuture
     where
         A: Connect,
+        L: Accept,
     {
         ServeFuture(Box::pin(accept_and_serve(
             self.listener,
@@ -116,7 +118,7 @@ impl<A> Serve<A> {
     }
 }
 
-impl<A> fmt::Debug for Serve<A> {
+impl<A, L: fmt::Debug> fmt::Debug for Serve<A, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
             .field("listener", &self.listener)

@@ -10,11 +10,12 @@ use http_body::Body;
 use hyper::{body::Incoming, service::Service};
 
 use super::{
+    accept::Accept,
     body::ExchangeBody,
     builder::{Serve, ServeFuture},
     connect::Connect,
 };
-use crate::net::{conn::Conn, listener::Listener};
+use crate::net::conn::Conn;
 
 /// Serves a service of hyper on `listener`, and drains it without losing a request.
 ///
@@ -53,7 +54,7 @@ use crate::net::{conn::Conn, listener::Listener};
 /// # Cancel safety
 ///
 /// A dropped server accepts no more; nothing that it has accepted is lost.
-pub fn serve<S: HttpService + Clone>(listener: Listener, service: S) -> Serve<Cloned<S>> {
+pub fn serve<L: Accept, S: HttpService + Clone>(listener: L, service: S) -> Serve<Cloned<S>, L> {
     Serve::new(listener, Cloned(service))
 }
 
@@ -76,8 +77,9 @@ pub fn serve<S: HttpService + Clone>(listener: Listener, service: S) -> Serve<Cl
 /// .await
 /// # }
 /// ```
-pub fn serve_with<M, S>(listener: Listener, make: M) -> Serve<Made<M>>
+pub fn serve_with<L, M, S>(listener: L, make: M) -> Serve<Made<M>, L>
 where
+    L: Accept,
     M: FnMut(&Conn) -> S + Send + 'static,
     S: HttpService,
 {
@@ -120,7 +122,7 @@ where
 #[derive(Debug)]
 pub struct Cloned<S>(S);
 
-impl<S: HttpService + Clone> IntoFuture for Serve<Cloned<S>> {
+impl<S: HttpService + Clone, L: Accept> IntoFuture for Serve<Cloned<S>, L> {
     type Output = io::Result<()>;
     type IntoFuture = ServeFuture;
 
@@ -140,8 +142,9 @@ impl<S: HttpService + Clone> Connect for Cloned<S> {
 /// What a [`Serve`] of [`serve_with`] serves.
 pub struct Made<M>(M);
 
-impl<M, S> IntoFuture for Serve<Made<M>>
+impl<M, S, L> IntoFuture for Serve<Made<M>, L>
 where
+    L: Accept,
     M: FnMut(&Conn) -> S + Send + 'static,
     S: HttpService,
 {

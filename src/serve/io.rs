@@ -36,7 +36,7 @@ pub(crate) struct Io<I> {
 pub(crate) struct Leaving<I> {
     answer: Departing<I>,
     activity: Arc<Activity>,
-    // Moves on to the connection that stays.
+    /// Until there is an answer.
     counted: Option<Place>,
 }
 
@@ -99,9 +99,9 @@ impl<I: Transport> Leaving<I> {
     /// Waits for the answer; gives the connection back if it stays.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Io<I>>> {
         let answer = ready!(self.answer.as_mut().poll(cx));
-        let kept = answer.zip(self.counted.take());
+        let stays = answer.zip(self.counted.take());
         Poll::Ready(
-            kept.map(|(transport, counted)| {
+            stays.map(|(transport, counted)| {
                 Io::new(transport, Arc::clone(&self.activity), counted)
             }),
         )

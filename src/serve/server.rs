@@ -74,12 +74,12 @@ impl Server {
     pub(crate) async fn move_out(
         &self,
         draining: impl Future<Output = ()>,
-        mut prospect: Prospect,
+        prospect: Option<Prospect>,
     ) {
         draining.await;
-        if !prospect.is_open() {
+        let Some(mut prospect) = prospect.filter(Prospect::is_open) else {
             return;
-        }
+        };
         self.phases.advance(Phase::Expecting);
         if prospect.decided().await {
             self.phases.advance(Phase::Moving);

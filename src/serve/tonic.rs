@@ -15,6 +15,7 @@ use hyper::{body::Incoming, service::Service};
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 
 use super::{
+    accept::Accept,
     body::ExchangeBody,
     builder::{Serve, ServeFuture},
     connect::Connect,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     lifecycle::token::Token,
-    net::{conn::Conn, listener::Listener, peer::Peer},
+    net::{conn::Conn, peer::Peer},
 };
 
 #[cfg(feature = "tonic-health")]
@@ -91,8 +92,8 @@ pub use super::health::{Health, HealthService};
 /// # Cancel safety
 ///
 /// A dropped server accepts no more; nothing that it has accepted is lost.
-pub fn serve(listener: Listener, routes: impl Into<Routes>) -> Serve<App> {
-    let closing = listener.closing();
+pub fn serve<L: Accept>(listener: L, routes: impl Into<Routes>) -> Serve<App, L> {
+    let closing = listener.listener().closing();
     // As `Routes::prepare` does: done once, and not for each connection.
     let router = routes.into().prepare().into_axum_router();
     Serve::new(listener, App { router, closing })
@@ -105,7 +106,7 @@ pub struct App {
     closing: Token,
 }
 
-impl IntoFuture for Serve<App> {
+impl<L: Accept> IntoFuture for Serve<App, L> {
     type Output = io::Result<()>;
     type IntoFuture = ServeFuture;
 

@@ -8,6 +8,7 @@ mod connections_move;
 mod datagrams_survive;
 mod environment_is_kept;
 mod exclusive_things;
+mod goodbyes_are_said;
 #[path = "../../examples/tonic/greeter.rs"]
 mod greeter;
 mod http2_load;
@@ -27,4 +28,5 @@ mod stops;
 mod support;
 mod tally;
 mod terminals;
+mod tls_drains;
 mod versions_understand_each_other;

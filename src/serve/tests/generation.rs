@@ -6,7 +6,7 @@ use tokio::{net::TcpStream, sync::Notify};
 
 use super::Client;
 use crate::{
-    lifecycle::{token::Tokens, tracker::Tracker},
+    lifecycle::{tokens::Tokens, tracker::Tracker},
     net::{
         door::Door,
         gate::{Gate, State},
