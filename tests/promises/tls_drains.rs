@@ -1,12 +1,19 @@
 //! Behind TLS nothing is lost either, as long as clients do not think for longer than the drain lasts:
 //! a connection is announced to end, and neither handshakes nor quiet clients hold anybody up.
 
+use std::convert::Infallible;
+
 use handover_tests::load::{Kind, Report};
 use handover_tests::{Exit, Load, Program, Signal, Target, believing, within};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::{Running, all, millis, signal};
 
@@ -15,7 +22,8 @@ use crate::support::{Running, all, millis, signal};
 async fn requests_over_tls_are_answered() {
     let endings = |server: &str| Program::new(env!("CARGO_BIN_EXE_endings")).arg(server);
     let example = Program::new(env!("CARGO_BIN_EXE_example-tls")).arg("127.0.0.1:0");
-    for program in [endings("tls"), endings("axum-tls"), example] {
+    let servers = ["tls", "axum-tls", "hyper-tls"].map(endings);
+    for program in servers.into_iter().chain([example]) {
         let running = start(program).await;
         let plan = Load::on(running.target.clone())
             .pause(Kind::Idle, millis(200)..=millis(600))
@@ -44,6 +52,32 @@ async fn requests_over_tls_are_answered() {
             "closed without a word:\n{report}"
         );
     }
+}
+
+/// Ours and tonic's own, on the same listener.
+#[tokio::test]
+async fn grpc_over_tls_is_carried_to_its_end() {
+    all(["grpc-tls", "tonic-tls"], async |server| {
+        let running = start(Program::new(env!("CARGO_BIN_EXE_endings")).arg(server)).await;
+        let mut client = grpc(&running.target).await;
+        assert_eq!(check(&mut client, 1).await, Ok(()), "{server}");
+        running
+            .service
+            .first()
+            .signal(Signal::HUP)
+            .expect("it serves");
+        running
+            .service
+            .output()
+            .find("draining phase=draining generation=1")
+            .await;
+        assert_eq!(running.service.first().exited().await, Exit::Code(0));
+        let output = running.service.output().to_string();
+        assert!(!output.contains("what is left is cut"), "{output}");
+        // The channel connects anew.
+        assert_eq!(check(&mut client, 2).await, Ok(()), "{server}");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -165,6 +199,24 @@ async fn connect(target: &Target) -> TlsStream<TcpStream> {
     let connector = believing().expect("a connector");
     let handshake = connector.connect(name, tcp(target).await);
     within("a handshake", handshake).await.expect("TLS")
+}
+
+async fn grpc(target: &Target) -> HealthClient<Channel> {
+    let target = target.clone();
+    let connector = tower::service_fn(move |_: Uri| {
+        let target = target.clone();
+        async move { Ok::<_, Infallible>(TokioIo::new(connect(&target).await)) }
+    });
+    let endpoint = Endpoint::from_static("http://localhost");
+    let channel = within("a connection", endpoint.connect_with_connector(connector)).await;
+    HealthClient::new(channel.expect("gRPC"))
+}
+
+/// Asks for a service that only one generation has.
+async fn check(client: &mut HealthClient<Channel>, generation: u32) -> Result<(), Code> {
+    let service = format!("generation {generation}");
+    let answer = within("an answer", client.check(HealthCheckRequest { service })).await;
+    answer.map(drop).map_err(|status| status.code())
 }
 
 async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
