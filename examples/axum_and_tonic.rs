@@ -17,13 +17,6 @@
 //! that it got, port 0 resolved, is printed to standard output as `listening on <address>`; the log goes to standard
 //! error, and `RUST_LOG` filters it.
 
-#[allow(
-    clippy::all,
-    dead_code,
-    unreachable_pub,
-    unused_qualifications,
-    reason = "generated"
-)]
 #[path = "tonic/greeter.rs"]
 mod greeter;
 #[path = "tonic/service.rs"]

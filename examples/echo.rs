@@ -1,6 +1,7 @@
 //! A line protocol over TCP and a Unix socket at once.
 //!
 //! A connection is greeted with `pid=<pid> generation=<n>`; every line that it sends comes back.
+//! A handover does not end it: it goes on in the next generation, without a second greeting.
 //! A component, [`Visits`], counts the lines: it reads the count in `on_init`, writes it down in
 //! `on_drain`, and the next generation reads that in its `on_active`.
 //!
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use handover::{BoxError, Conn, Context, Endpoint, Lifecycle, Listener};
+use handover::{BoxError, Conn, Context, Endpoint, Lifecycle, Listener, Token};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
@@ -94,11 +95,11 @@ async fn main(cx: Context) -> Result<(), BoxError> {
 
     let unix = async {
         match unix {
-            Some(listener) => serve(&cx, listener, &visits).await,
+            Some(listener) => serve(&cx, listener.resuming(), &visits).await,
             None => Ok(()),
         }
     };
-    tokio::try_join!(serve(&cx, tcp, &visits), unix)?;
+    tokio::try_join!(serve(&cx, tcp.resuming(), &visits), unix)?;
     Ok(())
 }
 
@@ -116,18 +117,46 @@ async fn serve(cx: &Context, mut listener: Listener, visits: &Arc<Visits>) -> st
 }
 
 async fn session(cx: &Context, conn: Conn, visits: &Visits) -> std::io::Result<()> {
+    let mut migrating = Some(conn.migrating());
     let mut conn = BufReader::new(conn);
-    let greeting = format!(
-        "pid={} generation={}\n",
-        std::process::id(),
-        cx.generation()
-    );
-    conn.write_all(greeting.as_bytes()).await?;
-    let mut line = Vec::new();
-    while conn.read_until(b'\n', &mut line).await? > 0 {
-        visits.count.fetch_add(1, Ordering::Relaxed);
-        conn.write_all(&line).await?;
-        line.clear();
+    if conn.get_ref().resumed().is_none() {
+        let greeting = format!(
+            "pid={} generation={}\n",
+            std::process::id(),
+            cx.generation()
+        );
+        conn.write_all(greeting.as_bytes()).await?;
     }
-    Ok(())
+    let mut line = Vec::new();
+    loop {
+        tokio::select! {
+            read = conn.read_until(b'\n', &mut line) => {
+                if read? == 0 {
+                    return Ok(());
+                }
+                visits.count.fetch_add(1, Ordering::Relaxed);
+                conn.write_all(&line).await?;
+                line.clear();
+            }
+            () = reached(migrating.as_ref()) => {
+                // The beginning of a line, and what the buffer has behind it.
+                line.extend_from_slice(conn.buffer());
+                let unread = std::mem::take(&mut line);
+                match conn.into_inner().hand_over(unread, []).await {
+                    Ok(()) => return Ok(()),
+                    // The successor does not take it: it goes on here until the deadline.
+                    Err(kept) => conn = BufReader::new(kept),
+                }
+                migrating = None;
+            }
+        }
+    }
+}
+
+/// Waits for a moment that may never come.
+async fn reached(moment: Option<&Token>) {
+    match moment {
+        Some(moment) => moment.cancelled().await,
+        None => std::future::pending().await,
+    }
 }

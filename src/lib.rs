@@ -71,6 +71,9 @@
 //! }
 //! ```
 //!
+//! What it returns is a builder: options of HTTP/1 and HTTP/2, limits, what applies to the drain. The features `hyper`
+//! and `tonic` have a `serve` of the same kind for services of hyper and for gRPC.
+//!
 //! Several servers run side by side: `tokio::try_join!(serve(a, app), serve(b, admin))`.
 //!
 //! # A component
@@ -259,12 +262,14 @@
 //! | feature | by default | what |
 //! |---|---|---|
 //! | `macros` | yes | the attribute macro [`#[handover::main]`][macro] |
-//! | `axum` | no | [`handover::axum::serve`]: axum, with HTTP/1.1 and HTTP/2, drained without loss |
+//! | `hyper` | no | `handover::hyper::serve`: any service of hyper, with HTTP/1.1 and HTTP/2, drained without loss |
+//! | `axum` | no | [`handover::axum::serve`]: the same for axum; turns `hyper` on |
+//! | `tonic` | no | `handover::tonic::serve`: the same for gRPC, alone or with axum on one port; turns `axum` on |
+//! | `tonic-health` | no | `handover::tonic::Health`: gRPC's health service, which knows of the drain; turns `tonic` on |
 //! | `axum-ws` | no | `handover::axum::ws`: the WebSockets of axum, which say goodbye when their generation drains |
 //! | `tungstenite` | no | `handover::tungstenite`: the same for tokio-tungstenite |
 //! | `rustls` | no | `handover::rustls::TlsListener`: TLS in front of any server; the crypto provider is the program's choice |
 //! | `tower` | no | `handover::tower`: the drain in any stack of services, and a readiness endpoint |
-//! | `tonic` | no | `tonic::transport::server::Connected` for [`Conn`]: tonic takes a [`Listener`] and knows its peers |
 //! | `full` | no | all of the above |
 //! | `test-util` | no | `Builder::start_paused`, for tests; passes on to Tokio's feature of that name |
 //!

@@ -19,13 +19,6 @@
 //!
 //! `greeter.rs` was made from `greeter.proto` by tonic-prost-build, so that building this needs no `protoc`.
 
-#[allow(
-    clippy::all,
-    dead_code,
-    unreachable_pub,
-    unused_qualifications,
-    reason = "generated"
-)]
 mod greeter;
 mod service;
 

@@ -149,6 +149,9 @@ impl Lane {
 
     /// Takes the next connections that are to be sent together, all of one endpoint.
     pub(crate) fn take(&self, most: usize) -> Option<(String, Vec<Departure>)> {
+        if most == 0 {
+            return None;
+        }
         let mut inner = self.lock();
         let key = inner.waiting.keys().next()?.clone();
         let waiting = inner.waiting.get_mut(&key)?;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use socket2::{Domain, SockRef, Type};
+use socket2::{SockRef, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -28,25 +28,24 @@ impl Stream {
     /// When it is no connected stream socket of a kind that a listener gives.
     pub(super) fn receive(descriptor: OwnedFd) -> io::Result<(Self, Peer)> {
         let socket = SockRef::from(&descriptor);
-        let (domain, kind) = (socket.local_addr()?.domain(), socket.r#type()?);
-        let is_tcp = domain == Domain::IPV4 || domain == Domain::IPV6;
-        if kind != Type::STREAM || !is_tcp && domain != Domain::UNIX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("a socket of {domain:?} and {kind:?} is no connection"),
-            ));
+        let (peer, kind) = (socket.peer_addr()?, socket.r#type()?);
+        if kind == Type::STREAM {
+            if let Some(peer) = peer.as_socket() {
+                socket.set_nonblocking(true)?;
+                let stream = TcpStream::from_std(descriptor.into())?;
+                return Ok((Self::Tcp(stream), Peer::from(peer)));
+            }
+            if let Some(peer) = peer.as_unix() {
+                socket.set_nonblocking(true)?;
+                let stream = UnixStream::from_std(descriptor.into())?;
+                return Ok((Self::Unix(stream), Peer::from(peer)));
+            }
         }
-        if is_tcp {
-            let stream = std::net::TcpStream::from(descriptor);
-            let peer = stream.peer_addr()?;
-            stream.set_nonblocking(true)?;
-            Ok((Self::Tcp(TcpStream::from_std(stream)?), Peer::Tcp(peer)))
-        } else {
-            let stream = std::os::unix::net::UnixStream::from(descriptor);
-            let peer = stream.peer_addr()?;
-            stream.set_nonblocking(true)?;
-            Ok((Self::Unix(UnixStream::from_std(stream)?), Peer::from(peer)))
-        }
+        let domain = peer.domain();
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("a socket of {domain:?} and {kind:?} is no connection"),
+        ))
     }
 
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {

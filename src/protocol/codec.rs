@@ -90,8 +90,8 @@ mod tests {
 
     use super::*;
     use crate::protocol::{
-        Capabilities, Failed, Offer, Older, Role, Sockets, Stage, ToIncumbent, ToSuccessor,
-        Versions,
+        Capabilities, Connection, Consent, Failed, Manner, Offer, Older, Role, Sockets, Stage,
+        ToIncumbent, ToSuccessor, Versions,
     };
     use crate::socket::Description;
 
@@ -156,6 +156,27 @@ mod tests {
             })
     }
 
+    fn manner() -> impl Strategy<Value = Manner> {
+        prop_oneof![
+            Just(Manner::Untouched),
+            Just(Manner::Http1),
+            Just(Manner::Resumed)
+        ]
+    }
+
+    fn connection() -> impl Strategy<Value = Connection> {
+        (manner(), any::<u64>(), any::<u64>()).prop_map(|(manner, unread, state)| Connection {
+            manner,
+            unread,
+            state,
+        })
+    }
+
+    fn consent() -> impl Strategy<Value = Consent> {
+        (any::<String>(), prop::collection::vec(manner(), 0..4))
+            .prop_map(|(endpoint, manners)| Consent { endpoint, manners })
+    }
+
     fn to_successor() -> impl Strategy<Value = ToSuccessor> {
         prop_oneof![
             offer().prop_map(ToSuccessor::Offer),
@@ -170,6 +191,18 @@ mod tests {
             Just(ToSuccessor::Draining {}),
             Just(ToSuccessor::Released {}),
             Just(ToSuccessor::Stop {}),
+            (
+                (any::<u64>(), any::<String>(), any::<u64>()),
+                prop::collection::vec(connection(), 0..9)
+            )
+                .prop_map(|((batch, endpoint, parcel), connections)| {
+                    ToSuccessor::Connections {
+                        batch,
+                        endpoint,
+                        parcel,
+                        connections,
+                    }
+                }),
         ]
     }
 
@@ -188,6 +221,14 @@ mod tests {
             Just(ToIncumbent::Settled {}),
             Just(ToIncumbent::Stopping {}),
             any::<u64>().prop_map(|deadline_ms| ToIncumbent::Shorten { deadline_ms }),
+            (any::<u64>(), prop::collection::vec(consent(), 0..9)).prop_map(
+                |(connections, consents)| ToIncumbent::Credit {
+                    connections,
+                    consents
+                }
+            ),
+            (any::<u64>(), any::<Vec<u32>>())
+                .prop_map(|(batch, refused)| ToIncumbent::Moved { batch, refused }),
         ]
     }
 
@@ -302,6 +343,8 @@ mod tests {
         assert_eq!(decode(message), Ok(ToIncumbent::Unknown));
         let role = serde_json::from_str::<Role>("\"crystal_ball\"").unwrap();
         assert_eq!(role, Role::Unknown);
+        let manner = serde_json::from_str::<Manner>("\"telepathic\"").unwrap();
+        assert_eq!(manner, Manner::Unknown);
         let stage = serde_json::from_str::<Stage>("\"meditation\"").unwrap();
         assert_eq!(stage, Stage::Unknown);
     }

@@ -53,6 +53,7 @@ impl Activity {
     pub(crate) fn restart(&self) {
         self.served.store(false, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
+        self.sight_lost.store(false, Ordering::Relaxed);
         self.set_ending(Ending::Plain);
     }
 
@@ -122,6 +123,8 @@ impl Activity {
             && self.has_served()
             && self.server.phases().now() == Phase::Moving
             && self.is_idle()
+            // What is left of a body has to be read here.
+            && !self.has_lost_sight()
     }
 
     pub(crate) fn ending(&self) -> Ending {

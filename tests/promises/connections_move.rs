@@ -1,9 +1,20 @@
 //! Established connections move to the successor: their clients notice nothing.
 
-use handover_tests::{Identity, Process, Program, Service, Signal, Target, within};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
 
+use handover_tests::{Identity, Line, Process, Program, Service, Signal, Target, within};
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::SockRef;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::support::kernel::listening_inodes;
+use crate::support::program::unprivileged;
 use crate::support::signal;
 
 #[tokio::test]
@@ -167,6 +178,42 @@ async fn a_connection_of_any_protocol_is_handed_over_with_its_state() {
     }
 }
 
+/// The `echo` example keeps its clients, on TCP and on a Unix socket, and greets each once.
+#[tokio::test]
+async fn the_echo_example_keeps_its_clients() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("echo.sock");
+    let program = Program::new(env!("CARGO_BIN_EXE_example-echo"));
+    let service = program.arg("127.0.0.1:0").arg(&path).start();
+    let service = service.expect("a program that can be started");
+    let targets = service.listening(2).await;
+    let tcp = targets
+        .iter()
+        .find(|target| matches!(target, Target::Tcp(_)));
+    let mut tcp = Client::connect(tcp.expect("a TCP listener")).await;
+    let unix = within("a connection", UnixStream::connect(&path)).await;
+    let mut unix = Client(BufReader::new(unix.expect("somebody listens")));
+    tcp.greeted().await;
+    let mut incumbent = unix.greeted().await;
+    for number in 1..=20 {
+        signal(incumbent, Signal::HUP);
+        tcp.echoes(number).await;
+        unix.echoes(number).await;
+        let process = Process::open(incumbent.pid);
+        if let Ok(process) = process {
+            process.exited().await;
+        }
+        let processes = service.processes();
+        assert_eq!(processes.len(), 1, "{processes:?}");
+        incumbent = Identity {
+            pid: processes[0].pid(),
+            generation: incumbent.generation + 1,
+        };
+        tcp.echoes(number).await;
+        unix.echoes(number).await;
+    }
+}
+
 /// A generation that has gone on its part cannot take any more; what it does not take stays.
 #[tokio::test]
 async fn handovers_that_follow_each_other_at_once_lose_none() {
@@ -186,6 +233,282 @@ async fn handovers_that_follow_each_other_at_once_lose_none() {
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         client.reply().await;
     }
+}
+
+/// A client that goes away in this very moment concerns nobody else.
+#[tokio::test]
+async fn connections_whose_peer_has_gone_keep_nobody() {
+    let running = Moving::start("http").await;
+    let mut clients = Vec::new();
+    for number in 0..60 {
+        let mut client = Client::connect(running.first()).await;
+        if number % 2 == 0 {
+            client.ask().await;
+        }
+        clients.push(client);
+    }
+    let last = clients.split_off(40);
+    signal(running.generation(1).await, Signal::HUP);
+    for (number, client) in clients.into_iter().enumerate() {
+        if number % 4 < 2 {
+            // Closed without a word: reset.
+            let socket = SockRef::from(client.0.get_ref());
+            socket.set_linger(Some(Duration::ZERO)).expect("a socket");
+        }
+        drop(client);
+    }
+    running.generation(2).await;
+    running.predecessors_end(1).await;
+    for mut client in last {
+        assert_eq!(client.ask().await.generation, 2);
+    }
+}
+
+/// The successor says so, and what does not fit stays and drains in the ordinary way.
+#[tokio::test]
+async fn what_the_successor_has_no_descriptors_for_stays() {
+    let program = Program::new(MOVING).arg("http").descriptors(100);
+    let program = program.env("MOVING_DRAIN", "4000");
+    let running = Moving::start_as(program).await;
+    stays_in_part(&running, 70).await;
+}
+
+/// The descriptors are gone between its word and the arrival of the connections.
+#[tokio::test]
+async fn what_finds_no_descriptor_on_arrival_stays() {
+    let program = Program::new(MOVING).arg("http").env("MOVING_ROOM", "20");
+    let program = program.env("MOVING_DRAIN", "4000");
+    let running = Moving::start_as(program).await;
+    stays_in_part(&running, 100).await;
+}
+
+async fn stays_in_part(running: &Moving, count: usize) {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = Client::connect(running.first()).await;
+        client.ask().await;
+        clients.push(client);
+    }
+    running.hand_over(2).await;
+    let mut stayed = Vec::new();
+    let mut moved = 0;
+    for mut client in clients {
+        // Each is asked until it is clear where it is.
+        let at = within("an answer that decides", async {
+            loop {
+                client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+                let reply = client.reply().await;
+                match (reply.identity.generation, reply.closes) {
+                    (1, false) => {}
+                    (1, true) => return 1,
+                    (2, false) => return 2,
+                    _ => panic!("{reply:?}"),
+                }
+            }
+        })
+        .await;
+        match at {
+            1 => stayed.push(client),
+            _ => moved += 1,
+        }
+    }
+    assert!(moved > 0 && !stayed.is_empty(), "{moved} of {count} moved");
+    drop(stayed);
+    running.predecessors_end(1).await;
+}
+
+#[tokio::test]
+async fn an_unprivileged_service_moves_its_connections() {
+    let program = unprivileged(Program::new(MOVING).arg("http"), 31_416);
+    let running = Moving::start_as(program.descriptors(500)).await;
+    let mut clients = Vec::new();
+    for _ in 0..400 {
+        let mut client = Client::connect(running.first()).await;
+        client.ask().await;
+        clients.push(client);
+    }
+    running.hand_over(2).await;
+    running.predecessors_end(1).await;
+    for client in &mut clients {
+        assert_eq!(client.ask().await.generation, 2);
+    }
+}
+
+/// The successor dies with a thousand connections that it has not seen yet.
+#[tokio::test]
+async fn a_successor_that_dies_on_the_lane_takes_none_with_it() {
+    let (running, mut clients, _directory) = on_the_lane().await;
+    let second = Process::open(running.generation(2).await.pid).expect("it is stopped");
+    second.kill();
+    for client in &mut clients {
+        client.send("x\n").await;
+    }
+    for client in &mut clients {
+        let (number, identity) = client.number().await;
+        assert_eq!((number, identity.generation), (2, 1));
+    }
+}
+
+/// The predecessor dies, and what it has sent is the successor's.
+#[tokio::test]
+async fn a_predecessor_that_dies_on_the_lane_takes_none_with_it() {
+    let (running, mut clients, _directory) = on_the_lane().await;
+    let first = Process::open(running.generation(1).await.pid).expect("it drains");
+    first.kill();
+    first.exited().await;
+    signal(running.generation(2).await, Signal::CONT);
+    for client in &mut clients {
+        client.send("x\n").await;
+    }
+    for client in &mut clients {
+        let (number, identity) = client.number().await;
+        assert_eq!((number, identity.generation), (2, 2));
+    }
+}
+
+/// A service whose second generation is stopped, with a thousand connections on their way to it.
+async fn on_the_lane() -> (Moving, Vec<Client>, TempDir) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let gate = directory.path().join("gate");
+    mkfifoat(CWD, &gate, Mode::RUSR | Mode::WUSR).expect("a FIFO");
+    let program = Program::new(MOVING).arg("numbers").descriptors(4096);
+    let program = program.env("RUST_LOG", "handover::run=debug");
+    let running = Moving::start_as(program.env("MOVING_GATE", &gate)).await;
+    let mut clients = Vec::new();
+    for _ in 0..1000 {
+        let mut client = Client::connect(running.first()).await;
+        assert_eq!(client.read_until(b'\n').await, "hello\n");
+        client.send("x\n").await;
+        assert_eq!(client.number().await.0, 1);
+        clients.push(client);
+    }
+    let second = running.hand_over(2).await;
+    running.service.output().find("at the gate").await;
+    signal(second, Signal::STOP);
+    let process = Process::open(second.pid).expect("it is stopped");
+    handover_tests::eventually("a stopped process", || {
+        (process.status().ok()?.state == 'T').then_some(())
+    })
+    .await;
+    drop(fs::File::options().write(true).open(&gate).expect("a FIFO"));
+    handover_tests::eventually("a thousand connections on their way", || {
+        let lines = running.service.output().lines();
+        let sent = |line: &&Line| line.text.contains("to the successor Connections");
+        let batches: Vec<_> = lines.iter().filter(sent).collect();
+        let connections = |line: &&Line| line.text.matches("Connection {").count();
+        let connections: usize = batches.iter().map(connections).sum();
+        // Each batch has a descriptor for the bytes of all.
+        let all = in_flight(second.pid) == connections + batches.len();
+        (connections == 1000 && all).then_some(())
+    })
+    .await;
+    (running, clients, directory)
+}
+
+/// How many descriptors wait in the sockets of a process, by the kernel's word.
+fn in_flight(pid: u32) -> usize {
+    let infos = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("/proc can be read");
+    let waiting = infos.filter_map(|info| {
+        let info = fs::read_to_string(info.ok()?.path()).ok()?;
+        let field = |name| info.lines().find_map(|line| line.strip_prefix(name));
+        let count: usize = field("scm_fds:")?.trim().parse().ok()?;
+        Some((field("ino:")?.to_owned(), count))
+    });
+    // Two descriptors may be of the same socket.
+    waiting.collect::<HashMap<_, _>>().into_values().sum()
+}
+
+/// It has never heard of the lane: everything drains as without one, at once.
+#[tokio::test]
+async fn nothing_moves_to_a_successor_of_an_older_version() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = directory.path().join("service");
+    symlink(MOVING, &program).expect("a link");
+    let service = Program::new(&program).arg("http");
+    let service = service.env("FIXTURE_TCP", "first=127.0.0.1:0");
+    let running = Moving::start_as(service).await;
+    let mut idle = Client::connect(running.first()).await;
+    idle.ask().await;
+    let silent = Client::connect(running.first()).await;
+    silent.arrived(&running).await;
+    fs::remove_file(&program).expect("a link");
+    symlink(OLDER, &program).expect("a link");
+    running.hand_over(2).await;
+    running.draining().await;
+    for mut client in [idle, silent] {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let reply = client.reply().await;
+        assert!(reply.identity.generation == 1 && reply.closes, "{reply:?}");
+    }
+    running.predecessors_end(1).await;
+}
+
+/// The successor may yet say that it serves it, until a quarter of the drain has passed.
+#[tokio::test]
+async fn connections_of_an_endpoint_that_nobody_serves_drain() {
+    let program = Program::new(MOVING).arg("http").env("MOVING_SECOND", "1");
+    let running = Moving::start_as(program.env("MOVING_DRAIN", "4000")).await;
+    let line = running.service.output().find("second on ").await.text;
+    let address = line.rsplit(' ').next().expect("an address");
+    let second = Target::Tcp(address.parse().expect("an address"));
+    let mut moves = Client::connect(running.first()).await;
+    moves.ask().await;
+    let mut stays = Client::connect(&second).await;
+    stays.ask().await;
+    running.hand_over(2).await;
+    moves.answered_by(2).await;
+    within("an announced end", async {
+        loop {
+            stays.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            let reply = stays.reply().await;
+            assert_eq!(reply.identity.generation, 1, "{reply:?}");
+            if reply.closes {
+                break;
+            }
+        }
+    })
+    .await;
+    drop(stays);
+    running.predecessors_end(1).await;
+}
+
+/// Ten thousand clients that say nothing, ten times over.
+#[tokio::test]
+async fn ten_thousand_idle_connections_survive_ten_handovers() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).expect("a limit of our own");
+    let count = usize::try_from(most.saturating_sub(500))
+        .expect("a number")
+        .min(10_000);
+    let running = Moving::start("http").await;
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = Client::connect(running.first()).await;
+        client.ask().await;
+        clients.push(client);
+    }
+    let mut memory = Vec::new();
+    for generation in 2..=11 {
+        running.hand_over(generation).await;
+        running.predecessors_end(generation - 1).await;
+        // Some speak, so that there is more to move than silence.
+        for client in clients.iter_mut().step_by(100) {
+            assert_eq!(client.ask().await.generation, generation);
+        }
+        let pid = running.generation(generation).await.pid;
+        let process = Process::open(pid).expect("it serves");
+        memory.push(process.memory().expect("it serves").resident);
+    }
+    for client in &mut clients {
+        assert_eq!(client.ask().await.generation, 11);
+    }
+    let (first, last) = (memory[1], memory[9]);
+    assert!(last < first + first / 4, "{memory:?}");
 }
 
 /// A service, and where it listens.
@@ -227,6 +550,15 @@ impl Moving {
         Identity::parse(line.trim_end_matches(" serves")).expect("it says who it is")
     }
 
+    /// Waits until the first generation drains.
+    async fn draining(&self) {
+        let first = self.generation(1).await;
+        handover_tests::eventually("a generation that does not listen", || {
+            listening_inodes(first).is_empty().then_some(())
+        })
+        .await;
+    }
+
     /// Waits until the generations before the last have ended: `count` of them ever were.
     async fn predecessors_end(&self, count: u32) {
         for generation in 1..=count {
@@ -239,7 +571,7 @@ impl Moving {
 }
 
 #[derive(Debug)]
-struct Client(BufReader<TcpStream>);
+struct Client<S = TcpStream>(BufReader<S>);
 
 #[derive(Debug)]
 struct Reply {
@@ -269,11 +601,6 @@ impl Client {
             unread(address.port(), ours.port()).then_some(())
         })
         .await;
-    }
-
-    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let written = within("room", self.0.write_all(bytes.as_ref())).await;
-        written.expect("the connection is open");
     }
 
     /// Asks over HTTP: the connection must stay.
@@ -351,6 +678,28 @@ impl Client {
             body.extend_from_slice(&chunk[..length]);
         }
     }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    async fn greeted(&mut self) -> Identity {
+        let greeting = self.read_until(b'\n').await;
+        let identity = Identity::parse(greeting.trim_end()).expect("a greeting");
+        assert_eq!(identity.generation, 1);
+        identity
+    }
+
+    async fn echoes(&mut self, number: u32) {
+        self.send(format!("half of {number}")).await;
+        self.send(format!(" and the rest\nmore {number}\n")).await;
+        let expected = format!("half of {number} and the rest\n");
+        assert_eq!(self.read_until(b'\n').await, expected);
+        assert_eq!(self.read_until(b'\n').await, format!("more {number}\n"));
+    }
+
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let written = within("room", self.0.write_all(bytes.as_ref())).await;
+        written.expect("the connection is open");
+    }
 
     async fn read_until(&mut self, end: u8) -> String {
         let mut text = Vec::new();
@@ -368,7 +717,7 @@ fn closes(head: &str) -> bool {
 
 /// Whether nothing waits to be read on the connection of these ports, by the kernel's table.
 fn unread(server: u16, client: u16) -> bool {
-    let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc can be read");
+    let table = fs::read_to_string("/proc/net/tcp").expect("/proc can be read");
     table.lines().any(|line| {
         let fields: Vec<_> = line.split_ascii_whitespace().collect();
         let port = |field: usize| fields.get(field).and_then(|f| f.rsplit_once(':')?.1.into());
@@ -381,3 +730,4 @@ fn unread(server: u16, client: u16) -> bool {
 }
 
 const MOVING: &str = env!("CARGO_BIN_EXE_moving");
+const OLDER: &str = env!("CARGO_BIN_EXE_fixture-older");

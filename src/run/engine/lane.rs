@@ -22,6 +22,13 @@ pub(super) struct Sending {
     under_way: HashMap<u64, Arc<Batch>>,
 }
 
+impl Sending {
+    /// How many connections the successor has yet to answer for.
+    fn count(&self) -> usize {
+        self.under_way.values().map(|batch| batch.len()).sum()
+    }
+}
+
 impl Engine {
     /// Before the drain is told: nobody is to say goodbye to a client whose connection may move.
     pub(super) fn expect_lane(&self) {
@@ -40,27 +47,22 @@ impl Engine {
 
     /// The successor says what it takes.
     pub(super) fn credit(&mut self, connections: u64, consents: &[Consent]) {
-        let under_way: usize = self
-            .sending
-            .under_way
-            .values()
-            .map(|batch| batch.len())
-            .sum();
         let consents = consents.iter().map(|consent| {
             let manners = consent.manners.iter().copied().collect();
             (consent.endpoint.clone(), manners)
         });
-        let credit = connections.saturating_sub(under_way as u64);
+        let credit = connections.saturating_sub(self.sending.count() as u64);
         if let Err(error) = self.shared.lane.grant(credit, consents) {
             tracing::warn!(%error, "connections cannot move");
         }
     }
 
-    /// Sends what waits on the lane, a few batches ahead of the answers: together they stay below
-    /// what an unprivileged user may have in flight by default.
+    /// Sends what waits on the lane, ahead of the answers by no more than an unprivileged user may
+    /// have in flight by default.
     pub(super) fn send_connections(&mut self) {
-        while self.sending.under_way.len() < AHEAD {
-            let Some((endpoint, departures)) = self.shared.lane.take(MOST) else {
+        loop {
+            let room = AHEAD.saturating_sub(self.sending.count());
+            let Some((endpoint, departures)) = self.shared.lane.take(room.min(MOST)) else {
                 return;
             };
             let Some(peer) = self.handover.as_ref().and_then(Handover::peer) else {
@@ -182,8 +184,8 @@ fn keep(batch: Arc<Batch>) {
     }
 }
 
-/// How many batches may be unanswered.
-const AHEAD: usize = 4;
+/// How many connections may be unanswered.
+const AHEAD: usize = 4 * MOST;
 /// How long the successor may take to say what it takes, at most.
 const OVERDUE: std::time::Duration = std::time::Duration::from_secs(5);
 /// The least number of descriptors that is left for other things.

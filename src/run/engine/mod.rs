@@ -219,6 +219,10 @@ impl Engine {
         }
         while let Some(input) = inputs.recv().await {
             tracing::trace!(?input, "input");
+            if matches!(input, Input::Departing) {
+                // Whoever leaves at the same time leaves in the same record.
+                tokio::task::yield_now().await;
+            }
             // An error of this library must not take the service down, nor its way to end.
             if catch_unwind(AssertUnwindSafe(|| self.take(input))).is_err() {
                 tracing::error!(
