@@ -55,8 +55,9 @@ impl Default for Manner {
 /// A WebSocket that sends a close frame when its generation drains, and goes on receiving until that of the peer.
 ///
 /// The frame goes out while its owner waits for a message, so not between a message and its answer; from an owner that
-/// never waits for one it goes out when it sends after half of the drain. What the peer has sent before it saw the frame is still received, though it can be answered no more: nothing that was answered is
-/// lost, and what was not the peer sends again.
+/// never waits for one it goes out when it sends after half of the drain. What the peer has sent before it saw the
+/// frame is still received, though it can be answered no more: nothing that was answered is lost, and what was not the
+/// peer sends again.
 ///
 /// One that its owner drops in the drain is kept until the peer has answered, for a socket that is closed with bytes
 /// unread resets the connection, and takes the close frame with it.

@@ -2,6 +2,7 @@
 //! a connection is announced to end, and neither handshakes nor quiet clients hold anybody up.
 
 use std::convert::Infallible;
+use std::io::Write;
 
 use handover_tests::load::{Kind, Report};
 use handover_tests::{Exit, Load, Program, Signal, Target, believing, within};
@@ -162,6 +163,36 @@ async fn a_quiet_connection_is_closed_with_a_word_at_the_deadline() {
     assert!(!output.contains("what is left is cut"), "{output}");
 }
 
+/// The last look comes when part of a request has been read, and nothing of it can be understood yet.
+#[tokio::test]
+async fn part_of_a_record_is_a_request_that_has_arrived() {
+    let program = Program::new(env!("CARGO_BIN_EXE_endings")).arg("tls");
+    let running = start(program.env("ENDINGS_DRAIN_TIMEOUT", "5000")).await;
+    let mut quiet = connect(&running.target).await;
+    let mut torn = connect(&running.target).await;
+    for stream in [&mut quiet, &mut torn] {
+        assert!(ask(stream, "/").await.contains("generation=1"));
+    }
+    let first = running.service.first();
+    first.signal(Signal::HUP).expect("it serves");
+    let drains = "draining phase=draining generation=1";
+    running.service.output().find(drains).await;
+    let mut record = Vec::new();
+    let (stream, session) = torn.get_mut();
+    let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    session.writer().write_all(request).expect("memory");
+    session.write_tls(&mut record).expect("memory");
+    let (begin, rest) = record.split_at(record.len() / 2);
+    stream.write_all(begin).await.expect("it is open");
+    // Its end is the last look.
+    let end = within("the last look", quiet.read(&mut [0])).await;
+    assert_eq!(end.expect("an orderly end"), 0);
+    stream.write_all(rest).await.expect("it is open");
+    let answer = receive(&mut torn).await;
+    assert!(answer.contains("generation=1"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+}
+
 /// Starts a service that speaks TLS, and waits until it serves.
 async fn start(program: Program) -> Running {
     let service = program.start().expect("a program");
@@ -225,6 +256,10 @@ async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
         .write_all(request.as_bytes())
         .await
         .expect("it is open");
+    receive(stream).await
+}
+
+async fn receive(stream: &mut TlsStream<TcpStream>) -> String {
     let mut buffer = [0; 1024];
     // A server sends an answer as short as this one at once.
     let count = within("an answer", stream.read(&mut buffer))
