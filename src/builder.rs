@@ -24,6 +24,7 @@ use crate::runtime::{self, Flavor};
 /// | [`commit_timeout`](Self::commit_timeout) | 2 s | from the commit until the successor's gates are open |
 /// | [`drain_timeout`](Self::drain_timeout) | 30 s | how long connections may go on after a handover |
 /// | [`stop_timeout`](Self::stop_timeout) | `drain_timeout` | the same after a stop |
+/// | [`lame_duck`](Self::lame_duck) | 0 | how long a service that stops goes on accepting before its drain |
 /// | [`hook_timeout`](Self::hook_timeout) | 30 s | the limit of each hook of a component |
 /// | [`kill_grace`](Self::kill_grace) | 5 s | how long after its deadline an old generation is killed |
 /// | [`max_draining`](Self::max_draining) | 4 | how many old generations may drain at once |
@@ -64,6 +65,7 @@ pub(crate) struct Options {
     pub(crate) commit_timeout: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) stop_timeout: Option<Duration>,
+    pub(crate) lame_duck: Duration,
     pub(crate) hook_timeout: Duration,
     pub(crate) kill_grace: Duration,
     pub(crate) max_draining: usize,
@@ -84,6 +86,7 @@ impl Builder {
                 commit_timeout: Duration::from_secs(2),
                 drain_timeout: Duration::from_secs(30),
                 stop_timeout: None,
+                lame_duck: Duration::ZERO,
                 hook_timeout: Duration::from_secs(30),
                 kill_grace: Duration::from_secs(5),
                 max_draining: 4,
@@ -159,6 +162,19 @@ impl Builder {
     /// How long connections and tasks may go on after a stop, before they are cut.
     pub fn stop_timeout(mut self, limit: Duration) -> Self {
         self.options.stop_timeout = Some(limit);
+        self
+    }
+
+    /// How long a service that stops goes on accepting before its drain begins, while
+    /// [`Context::stopping`] is reached and readiness says no: the time that a load balancer needs
+    /// to notice and send its clients elsewhere. 0, the default, is no such time.
+    ///
+    /// A second stop ends it at once, and one more aborts the drain. A handover is refused
+    /// meanwhile. It comes on top of [`stop_timeout`](Self::stop_timeout): whoever kills the service
+    /// after a time of its own (`TimeoutStopSec=`, `terminationGracePeriodSeconds`) has to wait for
+    /// both.
+    pub fn lame_duck(mut self, time: Duration) -> Self {
+        self.options.lame_duck = time;
         self
     }
 

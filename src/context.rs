@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -15,6 +16,8 @@ use crate::lifecycle::hook::Lifecycle;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::task;
 use crate::lifecycle::token::Token;
+use crate::lifecycle::tokens::Tokens;
+use crate::lifecycle::until_draining::UntilDraining;
 use crate::net::datagram::{UdpSocket, UnixDatagram};
 use crate::net::listener::Listener;
 use crate::protocol::{Failed, Stage};
@@ -210,6 +213,21 @@ impl Context {
         task::background(&self.shared.tokens.draining, future)
     }
 
+    /// The stop of the service: nobody will serve after this generation.
+    ///
+    /// It comes before the drain, by the [lame-duck time](crate::Builder::lame_duck) if there is
+    /// one. After a handover it does not come at all.
+    #[must_use]
+    pub fn stopping(&self) -> Token {
+        self.shared.tokens.stopping.clone()
+    }
+
+    /// Whether the service stops: then a drain is its end, and otherwise there is a successor.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shared.tokens.stopping.is_cancelled()
+    }
+
     /// The start of the drain: finish what is there, take nothing new.
     #[must_use]
     pub fn draining(&self) -> Token {
@@ -220,6 +238,30 @@ impl Context {
     #[must_use]
     pub fn aborting(&self) -> Token {
         self.shared.tokens.aborting.clone()
+    }
+
+    /// Ends `stream` when the drain starts, so that a response that would be endless, such as
+    /// server-sent events, is complete and the client asks again, the successor this time.
+    ///
+    /// What is ready at that moment still comes.
+    /// [`spread`](UntilDraining::spread) keeps the clients from returning all at once.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use futures::{Stream, StreamExt, stream};
+    /// # use handover::Context;
+    /// fn ticks(cx: &Context) -> impl Stream<Item = String> + use<> {
+    ///     let ticks = stream::unfold(0, |count| async move {
+    ///         tokio::time::sleep(Duration::from_secs(1)).await;
+    ///         Some((format!("tick {count}"), count + 1))
+    ///     });
+    ///     cx.until_draining(ticks).spread(Duration::from_secs(5))
+    /// }
+    /// ```
+    pub fn until_draining<S: Stream>(&self, stream: S) -> UntilDraining<S> {
+        UntilDraining::new(stream, self.tokens().clone())
     }
 
     /// The number of this generation along the chain of handovers, from 1.
@@ -267,8 +309,15 @@ impl Context {
     }
 
     /// Stops the service after a drain, as a stop signal does.
+    ///
+    /// With a [lame-duck time](crate::Builder::lame_duck) the drain begins after that time, or with
+    /// a second stop.
     pub fn stop(&self) {
         self.shared.send(Input::Stop);
+    }
+
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.shared.tokens
     }
 
     fn hook_failed(&self, stage: Stage, error: HookError) -> Error {

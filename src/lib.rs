@@ -71,6 +71,9 @@
 //! }
 //! ```
 //!
+//! What it returns is a builder: options of HTTP/1 and HTTP/2, limits, what applies to the drain. The features `hyper`
+//! and `tonic` have a `serve` of the same kind for services of hyper and for gRPC.
+//!
 //! Several servers run side by side: `tokio::try_join!(serve(a, app), serve(b, admin))`.
 //!
 //! # A component
@@ -144,6 +147,9 @@
 //! | `tokio::spawn` | is waited for as long as it holds a [`Conn`]; otherwise it ends with the runtime |
 //!
 //! [`Context::draining`] and [`Context::aborting`] are [`Token`]s that can be awaited: finish what is there; end now.
+//! [`Context::until_draining`] ends a stream, so that a response that would be endless is complete.
+//! [`Context::stopping`] tells a stop, after which nobody serves, from a handover; with a
+//! [lame-duck time](Builder::lame_duck) it comes before the drain.
 //!
 //! # Without the macro
 //!
@@ -256,8 +262,14 @@
 //! | feature | by default | what |
 //! |---|---|---|
 //! | `macros` | yes | the attribute macro [`#[handover::main]`][macro] |
-//! | `axum` | no | [`handover::axum::serve`]: axum, with HTTP/1.1 and HTTP/2, drained without loss |
-//! | `tonic` | no | `tonic::transport::server::Connected` for [`Conn`]: tonic takes a [`Listener`] and knows its peers |
+//! | `hyper` | no | `handover::hyper::serve`: any service of hyper, with HTTP/1.1 and HTTP/2, drained without loss |
+//! | `axum` | no | [`handover::axum::serve`]: the same for axum; turns `hyper` on |
+//! | `tonic` | no | `handover::tonic::serve`: the same for gRPC, alone or with axum on one port; turns `axum` on |
+//! | `tonic-health` | no | `handover::tonic::Health`: gRPC's health service, which knows of the drain; turns `tonic` on |
+//! | `axum-ws` | no | `handover::axum::ws`: the WebSockets of axum, which say goodbye when their generation drains |
+//! | `tungstenite` | no | `handover::tungstenite`: the same for tokio-tungstenite |
+//! | `rustls` | no | `handover::rustls::TlsListener`: TLS in front of any server; the crypto provider is the program's choice |
+//! | `tower` | no | `handover::tower`: the drain in any stack of services, and a readiness endpoint |
 //! | `full` | no | all of the above |
 //! | `test-util` | no | `Builder::start_paused`, for tests; passes on to Tokio's feature of that name |
 //!
@@ -289,12 +301,13 @@ mod net;
 mod protocol;
 mod run;
 mod runtime;
-#[cfg(feature = "axum")]
+#[cfg(any(
+    feature = "hyper",
+    feature = "rustls",
+    feature = "tower",
+    feature = "tungstenite"
+))]
 mod serve;
-// Beside the driver, which it does not need.
-#[cfg(feature = "tonic")]
-#[path = "serve/tonic.rs"]
-mod serve_tonic;
 mod socket;
 #[allow(
     unsafe_code,
@@ -311,6 +324,7 @@ pub use lifecycle::hook::{BoxError, Lifecycle};
 pub use lifecycle::phase::Phase;
 pub use lifecycle::signal::Signal;
 pub use lifecycle::token::Token;
+pub use lifecycle::until_draining::UntilDraining;
 pub use net::conn::Conn;
 pub use net::datagram::{UdpSocket, UnixDatagram};
 pub use net::listener::Listener;
@@ -324,6 +338,33 @@ pub use socket::{Endpoint, InvalidEndpoint};
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use serve::axum;
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub use serve::hyper;
+#[cfg(feature = "rustls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+pub use serve::rustls;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub use serve::tonic;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use serve::tower;
+#[cfg(feature = "tungstenite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tungstenite")))]
+pub use serve::tungstenite;
+
+/// The server of every adapter, and its options.
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub mod server {
+    pub use crate::serve::{
+        accept::Accept,
+        builder::{Serve, ServeFuture},
+        http1_options::Http1Options,
+        http2_options::Http2Options,
+    };
+}
 
 // The documents, so that their code is compiled.
 #[cfg(all(doctest, feature = "axum"))]

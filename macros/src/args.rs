@@ -94,6 +94,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("hook_timeout", Kind::POSITIVE_DURATION, r#" = "30s""#),
     Argument::new("drain_timeout", Kind::DURATION, r#" = "30s""#),
     Argument::new("stop_timeout", Kind::DURATION, r#" = "30s""#),
+    Argument::new("lame_duck", Kind::DURATION, r#" = "10s""#),
     Argument::new("kill_grace", Kind::DURATION, r#" = "5s""#),
     Argument::new("max_draining", Kind::POSITIVE, " = 4"),
     Argument::new(HANDOVER_SIGNALS, Kind::Signals, r#"("SIGHUP", "SIGUSR2")"#),

@@ -12,4 +12,6 @@ pub(crate) mod pid_file;
 pub(crate) mod signal;
 pub(crate) mod task;
 pub(crate) mod token;
+pub(crate) mod tokens;
 pub(crate) mod tracker;
+pub(crate) mod until_draining;

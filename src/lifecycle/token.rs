@@ -4,7 +4,8 @@ use std::future::IntoFuture;
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// A moment in the life of this generation that can be awaited: the start of its drain
+/// A moment in the life of this generation that can be awaited: the stop of the service
+/// ([`Context::stopping`](crate::Context::stopping)), the start of this generation's drain
 /// ([`Context::draining`](crate::Context::draining)) or its end
 /// ([`Context::aborting`](crate::Context::aborting)).
 ///
@@ -32,28 +33,15 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 #[derive(Debug, Clone)]
 pub struct Token(CancellationToken);
 
-/// The moments of a drain, in their order.
-#[derive(Debug, Clone)]
-pub(crate) struct Tokens {
-    pub(crate) draining: Token,
-    /// The deadline is near: what is quiet may be closed after a last look.
-    pub(crate) closing: Token,
-    pub(crate) aborting: Token,
-}
-
-impl Tokens {
-    pub(crate) fn new() -> Self {
-        Self {
-            draining: Token::new(),
-            closing: Token::new(),
-            aborting: Token::new(),
-        }
-    }
-}
-
 impl Token {
     pub(crate) fn new() -> Self {
         Self(CancellationToken::new())
+    }
+
+    /// A token that is reached with this one; the two do not contend for a lock.
+    #[cfg(feature = "tonic")]
+    pub(crate) fn child(&self) -> Self {
+        Self(self.0.child_token())
     }
 
     pub(crate) fn cancel(&self) {

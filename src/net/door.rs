@@ -46,7 +46,7 @@ pub(crate) struct View {
 }
 
 /// One manner's part of a [`View`], as it changes.
-#[cfg(feature = "axum")]
+#[cfg(feature = "hyper")]
 #[derive(Debug, Clone)]
 pub(crate) struct Prospect {
     view: watch::Receiver<View>,
@@ -97,7 +97,7 @@ impl Door {
         self.migrating.clone()
     }
 
-    #[cfg(feature = "axum")]
+    #[cfg(feature = "hyper")]
     pub(super) fn prospect(&self, manner: Manner) -> Prospect {
         Prospect {
             view: self.view.subscribe(),
@@ -226,7 +226,7 @@ impl View {
     }
 }
 
-#[cfg(feature = "axum")]
+#[cfg(feature = "hyper")]
 impl Prospect {
     /// Waits until the successor has said whether it takes such connections, or until nobody hopes
     /// for it any more.

@@ -18,7 +18,8 @@ use super::door::Door;
 use super::gate::State;
 use super::peer::Peer;
 use super::stream::Stream;
-use crate::lifecycle::token::{Token, Tokens};
+use crate::lifecycle::token::Token;
+use crate::lifecycle::tokens::Tokens;
 use crate::lifecycle::tracker::Resting;
 use crate::protocol::Manner;
 use crate::socket::{Endpoint, Io, Socket};
@@ -207,8 +208,19 @@ impl Listener {
         self.tokens.aborting.clone()
     }
 
-    /// The moment shortly before the deadline of the drain.
+    /// Pauses after an error, for a server that leaves errors to its listener.
     #[cfg(feature = "axum")]
+    pub(crate) fn back_off(&mut self, error: &io::Error) {
+        self.backoff.start(&self.endpoint, error);
+    }
+
+    #[cfg(feature = "axum-ws")]
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The moment shortly before the deadline of the drain.
+    #[cfg(feature = "hyper")]
     pub(crate) fn closing(&self) -> Token {
         self.tokens.closing.clone()
     }
@@ -232,13 +244,13 @@ impl Listener {
     }
 
     /// Goes on with connections of HTTP/1.1, which come between two of their requests.
-    #[cfg(feature = "axum")]
+    #[cfg(feature = "hyper")]
     pub(crate) fn serves_http1(&self) {
         self.door.consent(Manner::Http1);
     }
 
     /// Whether the successor goes on with connections of HTTP/1.1.
-    #[cfg(feature = "axum")]
+    #[cfg(feature = "hyper")]
     pub(crate) fn http1_prospect(&self) -> super::door::Prospect {
         self.door.prospect(Manner::Http1)
     }
@@ -252,6 +264,17 @@ impl Listener {
         let budget = ready!(tokio::task::coop::poll_proceed(cx));
         budget.made_progress();
         Poll::Ready(self.door.arrived())
+    }
+
+    /// Waits until this generation accepts no more, and leaves what is queued where it is; for a server that
+    /// has no room for a connection.
+    #[cfg(feature = "hyper")]
+    pub(crate) async fn ended(&self) {
+        std::future::poll_fn(|cx| match self.door.gate().poll_passable(cx) {
+            Poll::Ready(State::Ended) => Poll::Ready(()),
+            _ => Poll::Pending,
+        })
+        .await;
     }
 
     fn poll_sockets(&mut self, cx: &mut Context<'_>, state: State) -> Poll<io::Result<Conn>> {
@@ -280,7 +303,7 @@ impl Listener {
 
     /// The next connection, for a server that has no word for the end of its listener: it waits for
     /// ever then. The lifecycle is told, so that it need not wait for whoever waits here.
-    fn poll_endless(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Conn, Peer)>> {
+    pub(crate) fn poll_endless(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Conn, Peer)>> {
         match ready!(self.poll_accept(cx))? {
             Some(conn) => {
                 let peer = conn.peer().clone();
@@ -294,7 +317,7 @@ impl Listener {
         }
     }
 
-    fn local_peer(&self) -> io::Result<Peer> {
+    pub(crate) fn local_peer(&self) -> io::Result<Peer> {
         match self.sockets.first().map(|socket| socket.get_ref().io()) {
             Some(Io::Unix(listener)) => listener.local_addr().map(Peer::from),
             _ => self.local_addr().map(Peer::from),
@@ -342,7 +365,7 @@ impl axum::serve::Listener for Listener {
             match std::future::poll_fn(|cx| self.poll_endless(cx)).await {
                 Ok(accepted) => return accepted,
                 // axum leaves errors to the listener.
-                Err(error) => self.backoff.start(&self.endpoint, &error),
+                Err(error) => self.back_off(&error),
             }
         }
     }

@@ -106,7 +106,7 @@ impl Drain {
 }
 
 /// A timeout without end, which an [`Instant`] has no room for, is one of thirty years.
-const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+pub(super) const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 /// The time for what a last look has found to be answered.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// From the abort until main is dropped: time to close, not time to work.

@@ -65,6 +65,8 @@ pub(crate) enum Input {
     HooksDrained,
     /// The last connection or task has gone, or a server waits at the end of its listener.
     Quiet,
+    /// A service that stops has accepted long enough.
+    LameDuckOver,
     /// The deadline of the drain is near.
     LastLook,
     /// The deadline of the drain has come.

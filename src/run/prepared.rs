@@ -14,7 +14,9 @@ use nix::sys::signal::{SigSet, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
+use super::drain::FOREVER;
 use super::engine::{End, Engine, Origin};
 use super::input::{Input, MainEnd};
 use super::shared::Shared;
@@ -296,8 +298,10 @@ async fn watch_over(
     };
     while !matches!(handlers.next().await, Ok(signals) if signals.iter().any(is_stop)) {}
     shared.set_gates(State::Emptying);
-    shared.tokens.draining.cancel();
-    tokio::time::sleep(shared.options.stop_timeout()).await;
+    shared.tokens.stopping.cancel();
+    let deadline = Instant::now() + shared.options.stop_timeout().min(FOREVER);
+    shared.tokens.drain(deadline);
+    tokio::time::sleep_until(deadline).await;
     shared.tokens.aborting.cancel();
     shared.tracker.abort();
     end_main.cancel();

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::lifecycle::component::Components;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::task::Tasks;
-use crate::lifecycle::token::Tokens;
+use crate::lifecycle::tokens::Tokens;
 use crate::lifecycle::tracker::Tracker;
 use crate::net::datagram::{Datagrams, UdpSocket, UnixDatagram};
 use crate::net::door::Door;

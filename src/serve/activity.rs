@@ -20,6 +20,7 @@ pub(crate) struct Activity {
     open: AtomicU32,
     served: AtomicBool,
     head_begun: AtomicBool,
+    sight_lost: AtomicBool,
     ending: AtomicU8,
     moves: AtomicBool,
 }
@@ -42,6 +43,7 @@ impl Activity {
             open: AtomicU32::new(0),
             served: AtomicBool::new(false),
             head_begun: AtomicBool::new(false),
+            sight_lost: AtomicBool::new(false),
             ending: AtomicU8::new(Ending::Plain as u8),
             moves: AtomicBool::new(false),
         })
@@ -51,6 +53,7 @@ impl Activity {
     pub(crate) fn restart(&self) {
         self.served.store(false, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
+        self.sight_lost.store(false, Ordering::Relaxed);
         self.set_ending(Ending::Plain);
     }
 
@@ -59,15 +62,26 @@ impl Activity {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.served.store(true, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
+        self.sight_lost.store(false, Ordering::Relaxed);
         Exchange(Arc::clone(self))
     }
 
     /// Notes that bytes were read from the peer.
     pub(crate) fn bytes_came(&self) {
         // Within an exchange they are a body, or wait in hyper's buffer behind one.
-        if self.is_idle() {
+        if self.is_idle() && !self.has_lost_sight() {
             self.head_begun.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Notes that the body of the open exchange's request was given away: it may outlive the exchange.
+    pub(crate) fn lose_sight(&self) {
+        self.sight_lost.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the last request may still be coming in though no exchange is open.
+    pub(crate) fn has_lost_sight(&self) -> bool {
+        self.sight_lost.load(Ordering::Relaxed)
     }
 
     /// Returns whether no exchange is open.
@@ -109,6 +123,8 @@ impl Activity {
             && self.has_served()
             && self.server.phases().now() == Phase::Moving
             && self.is_idle()
+            // What is left of a body has to be read here.
+            && !self.has_lost_sight()
     }
 
     pub(crate) fn ending(&self) -> Ending {

@@ -4,17 +4,13 @@
 //!
 //! [`Listener`]: crate::Listener
 
+#[cfg(feature = "axum-ws")]
+use std::sync::Arc;
 use std::{
     convert::Infallible,
-    error::Error,
-    fmt,
     future::{Future, IntoFuture, poll_fn},
     io,
     net::{Ipv4Addr, SocketAddr},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
 };
 
 use ::axum::{
@@ -26,15 +22,25 @@ use ::axum::{
     routing::MethodRouter,
     serve::IncomingStream as AxumStream,
 };
-use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::{
-    rt::TokioTimer,
-    service::{TowerToHyperService, TowerToHyperServiceFuture},
-};
+use hyper::body::Incoming;
+#[cfg(feature = "axum-ws")]
+use hyper::upgrade::OnUpgrade;
+use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tower_service::Service;
 
-use super::{body::ExchangeBody, connection::serve_connection, executor::LogPanic, server::Server};
+use super::{
+    accept::Accept,
+    body::ExchangeBody,
+    builder::{Serve, ServeFuture},
+    connect::Connect,
+};
+#[cfg(feature = "axum-ws")]
+use crate::lifecycle::tokens::Tokens;
 use crate::net::{conn::Conn, listener::Listener, peer::Peer};
+
+#[cfg(feature = "axum-ws")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum-ws")))]
+pub mod ws;
 
 /// Serves an application of axum on `listener`, and drains it without losing a request.
 ///
@@ -64,7 +70,7 @@ use crate::net::{conn::Conn, listener::Listener, peer::Peer};
 /// Shortly before the deadline the silent and idle connections of HTTP/1.1 get a last look. One whose request has
 /// arrived, be it only the first byte, is served; the others are closed. What is left at the deadline is cut.
 ///
-/// A request head, and the preface of HTTP/2, have [a limit](Serve::http1_header_timeout) on the time that they may
+/// A request head, and the preface of HTTP/2, have [a limit](Serve::header_timeout) on the time that they may
 /// take, in the drain as before it. A connection that says nothing has none: it still may.
 ///
 /// # Examples
@@ -108,134 +114,42 @@ use crate::net::{conn::Conn, listener::Listener, peer::Peer};
 /// # Cancel safety
 ///
 /// See above: a dropped server accepts no more; nothing that it has accepted is lost.
-pub fn serve<M: MakeService>(listener: Listener, app: M) -> Serve<M> {
-    let mut http1 = http1::Builder::new();
-    // hyper's limit on heads closes idle connections, too; ours (`head_timeout`) takes its place.
-    http1.header_read_timeout(None).timer(TokioTimer::new());
-    Serve {
-        listener,
+pub fn serve<L: Accept, M: MakeService>(listener: L, app: M) -> Serve<App<M>, L> {
+    let app = App {
         app,
-        http1,
-        http1_header_timeout: Duration::from_secs(30),
-    }
+        #[cfg(feature = "axum-ws")]
+        tokens: Arc::new(listener.listener().tokens().clone()),
+    };
+    Serve::new(listener, app)
 }
 
-/// A server of axum, to be awaited; made by [`serve`].
-#[must_use = "a server does nothing unless it is awaited"]
-pub struct Serve<M> {
-    listener: Listener,
+/// What a [`Serve`] of axum serves.
+#[derive(Debug)]
+pub struct App<M> {
     app: M,
-    http1: http1::Builder,
-    http1_header_timeout: Duration,
+    #[cfg(feature = "axum-ws")]
+    tokens: Arc<Tokens>,
 }
 
-impl<M: MakeService> Serve<M> {
-    /// Sets the longest time that a request head of HTTP/1 may take, from its first byte to its last; 30 s by default.
-    ///
-    /// A connection on which it takes longer is closed. The limit also holds for the 24 bytes with which a client of
-    /// HTTP/2 begins. It does not hold between requests: an idle connection is not closed by it.
-    pub fn http1_header_timeout(mut self, limit: Duration) -> Self {
-        self.http1_header_timeout = limit;
-        self
-    }
-
-    /// Sets options of hyper for HTTP/1.
-    ///
-    /// hyper's `header_read_timeout` is off, because it closes idle connections as well, which can cost a client the
-    /// request that it is just sending; see [`http1_header_timeout`](Self::http1_header_timeout).
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # async fn example(listener: handover::Listener, app: axum::Router) -> std::io::Result<()> {
-    /// handover::axum::serve(listener, app)
-    ///     .http1(|http1| {
-    ///         http1.half_close(true).max_header_size(16 * 1024);
-    ///     })
-    ///     .await
-    /// # }
-    /// ```
-    pub fn http1(mut self, set: impl FnOnce(&mut http1::Builder)) -> Self {
-        set(&mut self.http1);
-        self
-    }
-
-    async fn run(self) -> io::Result<()> {
-        let Self {
-            mut listener,
-            mut app,
-            http1,
-            http1_header_timeout,
-        } = self;
-        let server = Arc::new(Server::new(http1, http1_header_timeout));
-        let draining = listener.draining();
-        let closing = listener.closing();
-        let aborting = listener.aborting();
-        let prospect = listener.http1_prospect();
-        listener.serves_http1();
-        // A task of its own, for the connections must be told of the drain though this future be dropped.
-        tokio::spawn({
-            let server = Arc::clone(&server);
-            let aborting = aborting.clone();
-            async move {
-                server
-                    .follow(
-                        server.move_out(draining.cancelled(), prospect),
-                        closing.cancelled(),
-                        aborting.cancelled(),
-                    )
-                    .await;
-            }
-        });
-        let accepting = Accepting(Arc::clone(&server));
-        while let Some(conn) = listener.accept().await? {
-            let service = app.make(IncomingStream { conn: &conn }).await;
-            spawn_connection(conn, service, &server);
-        }
-        drop(accepting);
-        drop(listener);
-        tokio::select! {
-            () = server.ended() => {}
-            () = aborting.cancelled() => {}
-        }
-        Ok(())
-    }
-}
-
-impl<M: MakeService> IntoFuture for Serve<M> {
+impl<M: MakeService, L: Accept> IntoFuture for Serve<App<M>, L> {
     type Output = io::Result<()>;
     type IntoFuture = ServeFuture;
 
     fn into_future(self) -> ServeFuture {
-        ServeFuture(Box::pin(self.run()))
+        self.start()
     }
 }
 
-impl<M> fmt::Debug for Serve<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serve")
-            .field("listener", &self.listener)
-            .field("http1", &self.http1)
-            .field("http1_header_timeout", &self.http1_header_timeout)
-            .finish_non_exhaustive()
-    }
-}
+impl<M: MakeService> Connect for App<M> {
+    type Service = Adapted<M::Service>;
 
-/// A server of axum that runs; what awaiting [`Serve`] polls.
-#[must_use = "futures do nothing unless polled"]
-pub struct ServeFuture(Pin<Box<dyn Future<Output = io::Result<()>> + Send>>);
-
-impl Future for ServeFuture {
-    type Output = io::Result<()>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for ServeFuture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServeFuture").finish_non_exhaustive()
+    async fn connect(&mut self, conn: &Conn) -> Self::Service {
+        let service = self.app.make(IncomingStream { conn }).await;
+        Adapted {
+            service: TowerToHyperService::new(service),
+            #[cfg(feature = "axum-ws")]
+            tokens: Arc::clone(&self.tokens),
+        }
     }
 }
 
@@ -349,17 +263,14 @@ impl Connected<AxumStream<'_, Listener>> for Peer {
     }
 }
 
-/// The accept loop; when it ends, or is dropped, no further connection will come.
-struct Accepting(Arc<Server>);
-
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
 /// A service of axum as one of hyper.
-struct Adapted<S>(TowerToHyperService<S>);
+#[derive(Debug)]
+pub(crate) struct Adapted<S> {
+    service: TowerToHyperService<S>,
+    /// For what may become a WebSocket.
+    #[cfg(feature = "axum-ws")]
+    tokens: Arc<Tokens>,
+}
 
 impl<S> hyper::service::Service<hyper::Request<ExchangeBody<Incoming>>> for Adapted<S>
 where
@@ -370,24 +281,12 @@ where
     type Future = TowerToHyperServiceFuture<S, Request>;
 
     fn call(&self, request: hyper::Request<ExchangeBody<Incoming>>) -> Self::Future {
-        self.0.call(request.map(Body::new))
-    }
-}
-
-fn spawn_connection<S>(conn: Conn, service: S, server: &Arc<Server>)
-where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send>
-        + Clone
-        + Send
-        + 'static,
-{
-    let peer = conn.peer().clone();
-    let service = Adapted(TowerToHyperService::new(service));
-    let connection = serve_connection(conn, service, Arc::clone(server));
-    tokio::spawn(LogPanic::new("an http connection", async move {
-        if let Err(error) = connection.await {
-            let error: &dyn Error = &error;
-            tracing::debug!(%peer, error, "an http connection failed");
+        #[cfg_attr(not(feature = "axum-ws"), expect(unused_mut, reason = "no extension"))]
+        let mut request = request.map(Body::new);
+        #[cfg(feature = "axum-ws")]
+        if request.extensions().get::<OnUpgrade>().is_some() {
+            request.extensions_mut().insert(Tokens::clone(&self.tokens));
         }
-    }));
+        self.service.call(request)
+    }
 }

@@ -31,6 +31,14 @@ impl<B: Body> ExchangeBody<B> {
         }
     }
 
+    /// Gives the body of a request away, for a service that takes no other. Its end will not be seen.
+    pub(crate) fn into_unwatched(self) -> B {
+        if let Some(exchange) = self.exchange {
+            exchange.activity().lose_sight();
+        }
+        self.body
+    }
+
     pub(crate) fn of_response(exchange: Exchange, body: B) -> Self {
         Self {
             exchange: Some(exchange),

@@ -103,6 +103,12 @@ impl<I: Transport, S: Application> Http1<I, S> {
                     Err(error) => Err(Http1Error::Hyper(error)),
                 });
             }
+            if self.course == Course::Leaving && self.activity.has_lost_sight() {
+                // hyper, which could have gone at once if it were idle, still reads a request: its connection ends
+                // behind that, for nobody can tell what is left of it from a next one.
+                self.course = Course::Staying;
+                self.activity.set_ending(Ending::Lingering);
+            }
             let leaves = match phase {
                 Phase::Moving => self.activity.moves(),
                 phase => phase >= Phase::LastLook,

@@ -10,11 +10,11 @@ use std::{
 
 use hyper::body::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     activity::{Activity, Ending},
     linger::Linger,
+    room::Place,
     transport::{Departing, Transport},
 };
 
@@ -29,18 +29,19 @@ pub(crate) struct Io<I> {
     ahead: Bytes,
     activity: Arc<Activity>,
     linger: Option<Linger>,
-    counted: TaskTrackerToken,
+    counted: Place,
 }
 
 /// A connection that the successor has been asked to take.
 pub(crate) struct Leaving<I> {
     answer: Departing<I>,
     activity: Arc<Activity>,
-    counted: TaskTrackerToken,
+    /// Until there is an answer.
+    counted: Option<Place>,
 }
 
 impl<I: Transport> Io<I> {
-    pub(crate) fn new(transport: I, activity: Arc<Activity>, counted: TaskTrackerToken) -> Self {
+    pub(crate) fn new(transport: I, activity: Arc<Activity>, counted: Place) -> Self {
         Self {
             transport,
             ahead: Bytes::new(),
@@ -81,7 +82,7 @@ impl<I: Transport> Io<I> {
             Ok(answer) => Ok(Leaving {
                 answer,
                 activity,
-                counted,
+                counted: Some(counted),
             }),
             Err((transport, ahead)) => Err(Self {
                 transport,
@@ -98,9 +99,10 @@ impl<I: Transport> Leaving<I> {
     /// Waits for the answer; gives the connection back if it stays.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Io<I>>> {
         let answer = ready!(self.answer.as_mut().poll(cx));
+        let stays = answer.zip(self.counted.take());
         Poll::Ready(
-            answer.map(|transport| {
-                Io::new(transport, Arc::clone(&self.activity), self.counted.clone())
+            stays.map(|(transport, counted)| {
+                Io::new(transport, Arc::clone(&self.activity), counted)
             }),
         )
     }

@@ -3,11 +3,12 @@
 use std::{future::Future, pin::pin, time::Duration};
 
 use hyper::server::conn::{http1, http2};
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::{
     executor::Spawn,
+    options::Options,
     phase::{Phase, Phases},
+    room::{Place, Room},
 };
 use crate::net::door::Prospect;
 
@@ -18,20 +19,17 @@ pub(crate) struct Server {
     http2: http2::Builder<Spawn>,
     head_timeout: Duration,
     phases: Phases,
-    connections: TaskTracker,
+    room: Room,
 }
 
 impl Server {
-    pub(crate) fn new(http1: http1::Builder, head_timeout: Duration) -> Self {
-        let mut http2 = http2::Builder::new(Spawn);
-        // WebSockets over HTTP/2 are opened with extended CONNECT (RFC 8441).
-        http2.enable_connect_protocol();
+    pub(crate) fn new(options: Options) -> Self {
         Self {
-            http1,
-            http2,
-            head_timeout,
+            http1: options.http1.into_builder(),
+            http2: options.http2.into_builder(),
+            head_timeout: options.header_timeout,
             phases: Phases::new(),
-            connections: TaskTracker::new(),
+            room: Room::new(options.max_connections),
         }
     }
 
@@ -52,31 +50,36 @@ impl Server {
         &self.phases
     }
 
-    /// Counts a connection until the token is dropped.
-    pub(crate) fn count(&self) -> TaskTrackerToken {
-        self.connections.token()
+    /// Counts a connection until its place is dropped.
+    pub(crate) fn count(&self) -> Place {
+        self.room.take()
+    }
+
+    /// Waits until one more connection may be accepted.
+    pub(crate) async fn has_room(&self) {
+        self.room.wait().await;
     }
 
     /// Says that no further connection will be counted.
     pub(crate) fn close(&self) {
-        self.connections.close();
+        self.room.close();
     }
 
     /// Waits until the server is closed and its last connection has ended.
     pub(crate) async fn ended(&self) {
-        self.connections.wait().await;
+        self.room.empty().await;
     }
 
     /// Waits for the drain, and then as long as connections may move to the successor, or do.
     pub(crate) async fn move_out(
         &self,
         draining: impl Future<Output = ()>,
-        mut prospect: Prospect,
+        prospect: Option<Prospect>,
     ) {
         draining.await;
-        if !prospect.is_open() {
+        let Some(mut prospect) = prospect.filter(Prospect::is_open) else {
             return;
-        }
+        };
         self.phases.advance(Phase::Expecting);
         if prospect.decided().await {
             self.phases.advance(Phase::Moving);

@@ -57,7 +57,12 @@ impl Client {
     /// Asks, and does not wait.
     pub(crate) async fn send(&mut self, path: &str) {
         let request = format!("GET {path} HTTP/1.1\r\nhost: fixture\r\n\r\n");
-        let written = self.0.write_all(request.as_bytes()).await;
+        self.send_raw(request.as_bytes()).await;
+    }
+
+    /// Sends bytes, be they a request or a part of one.
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
+        let written = self.0.write_all(bytes).await;
         written.expect("the connection is open");
     }
 

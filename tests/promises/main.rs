@@ -2,11 +2,16 @@
 
 mod activation_stays;
 mod any_server;
+mod calls_drain;
 mod client;
 mod connections_move;
 mod datagrams_survive;
 mod environment_is_kept;
 mod exclusive_things;
+mod goodbyes_are_said;
+#[path = "../../examples/tonic/greeter.rs"]
+mod greeter;
+mod http2_load;
 mod initialisation_may_fail;
 mod limits_of_resources;
 mod neighbours_may_lie;
@@ -16,8 +21,12 @@ mod nothing_is_lost;
 mod nothing_leaks;
 mod one_at_a_time;
 mod outlives_either_process;
+mod pool_load;
 mod ports_and_paths_stay;
+mod servers_drain;
 mod stops;
 mod support;
+mod tally;
 mod terminals;
+mod tls_drains;
 mod versions_understand_each_other;

@@ -182,6 +182,12 @@ impl Running {
         successor
     }
 
+    /// Waits until a generation says that it has ended.
+    pub(crate) async fn ended(&self, generation: u32) {
+        let ended = format!("ended generation={generation} ");
+        self.service.output().find(&ended).await;
+    }
+
     /// A load of every kind, small enough for a machine that runs other tests too.
     pub(crate) fn load(&self) -> Load {
         Kind::ALL

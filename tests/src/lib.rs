@@ -11,6 +11,7 @@ mod identity;
 pub mod load;
 mod process;
 mod target;
+mod tls;
 mod wait;
 
 pub use identity::Identity;
@@ -19,6 +20,7 @@ pub use process::{
     Descriptor, Exit, Line, Memory, Output, Process, Program, Service, Source, Status, Terminal,
 };
 pub use target::Target;
+pub use tls::believing;
 pub use wait::{LIMIT, eventually, within};
 
 pub use rustix::process::Signal;

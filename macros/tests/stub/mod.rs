@@ -94,6 +94,10 @@ impl Builder {
         self.record("stop_timeout", timeout)
     }
 
+    pub fn lame_duck(self, time: Duration) -> Self {
+        self.record("lame_duck", time)
+    }
+
     pub fn kill_grace(self, grace: Duration) -> Self {
         self.record("kill_grace", grace)
     }

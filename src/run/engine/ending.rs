@@ -34,6 +34,7 @@ impl Engine {
         self.drain = Some(drain);
         shared.set_phase(Phase::Draining);
         if is_stop {
+            shared.tokens.stopping.cancel();
             if self.owner {
                 self.give_up_endpoints();
                 self.shorten_older(timeout);
@@ -48,7 +49,7 @@ impl Engine {
             // The successor has its own. A copy kept here would go on listening when that one stops.
             shared.store.close();
         }
-        shared.tokens.draining.cancel();
+        shared.tokens.drain(deadline);
         tracing::info!(
             phase = %Phase::Draining,
             generation = shared.generation,
@@ -79,7 +80,10 @@ impl Engine {
         }
         self.drain = Some(drain);
         self.shared.set_gates(State::Ended);
-        self.shared.tokens.draining.cancel();
+        if !self.failed {
+            self.shared.tokens.stopping.cancel();
+        }
+        self.shared.tokens.drain(deadline);
         for path in self.shared.store.remove_bound_paths() {
             tracing::warn!("{path}");
         }

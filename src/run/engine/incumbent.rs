@@ -217,9 +217,9 @@ impl Engine {
                 }
             }
             Action::BeginDrain => self.begin_drain(false),
-            Action::BeginStop => self.begin_drain(true),
+            Action::BeginStop => self.begin_stop(),
             Action::ShortenDeadline(deadline) => self.shorten(deadline),
-            Action::AbortDrain => self.abort("a second stop"),
+            Action::AbortDrain => self.hurry(),
             Action::RunOnActive => self.run_on_active(),
             Action::Report(outcome) => self.report(outcome),
             Action::Refuse(refusal) => self.answer(Error::refused(refusal)),

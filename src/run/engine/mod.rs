@@ -2,6 +2,7 @@
 
 mod ending;
 mod incumbent;
+mod lame_duck;
 mod lane;
 mod successor;
 
@@ -16,6 +17,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::lame_duck::LameDuck;
 use self::lane::Sending;
 use super::drain::Drain;
 use super::handover::Handover;
@@ -102,6 +104,7 @@ pub(crate) struct Engine {
     active: Option<JoinHandle<()>>,
     /// Whether Unix paths and the pid file are this generation's to remove.
     owner: bool,
+    lame_duck: LameDuck,
     /// Whether this generation stops and the predecessor has yet to tell, by its drain or by its
     /// end, whether the older generations are this one's to end.
     undecided: bool,
@@ -154,6 +157,7 @@ impl Engine {
             asking: None,
             waiting: None,
             active: None,
+            lame_duck: LameDuck::Not,
             undecided: false,
             drain: None,
             main: None,
@@ -292,6 +296,7 @@ impl Engine {
             Input::LaneOverdue => self.shared.lane.decide(),
             Input::HooksDrained => self.hooks_drained(),
             Input::Quiet => {}
+            Input::LameDuckOver => self.end_lame_duck(),
             Input::LastLook => {
                 let due = |drain: &Drain| drain.last_look() <= Instant::now();
                 if self.drain.as_ref().is_some_and(due) {
@@ -368,7 +373,12 @@ impl Engine {
             by,
             "stop"
         );
+        // The machine has counted the one that ended the lame-duck time, and is done counting.
+        let hurried = self.lame_duck == LameDuck::Hurried;
         self.succeed(protocol::successor::Event::Stop);
+        if hurried {
+            self.abort("another stop");
+        }
     }
 
     fn main_ended(&mut self, end: MainEnd) {
@@ -389,6 +399,9 @@ impl Engine {
         }
         if !success {
             tracing::error!(generation = self.shared.generation, "{how} while it serves");
+        }
+        if self.lame_duck == LameDuck::Lasts {
+            return self.end_lame_duck();
         }
         if !success && !self.successor.is_settled() {
             let failed = Failed::new(Stage::Probation, None, &how);

@@ -4,7 +4,6 @@ use std::{
     future::{IntoFuture, pending},
     net::SocketAddr,
     path::Path,
-    sync::Arc,
     time::Duration,
 };
 
@@ -17,78 +16,24 @@ use ::axum::{
     handler::{Handler, HandlerWithoutStateExt},
     routing::{any, get},
 };
-use tokio::{
-    net::{TcpStream, UnixStream},
-    sync::Notify,
-    task::JoinHandle,
-};
+use tokio::{net::UnixStream, task::JoinHandle};
 
-use super::{Client, must, settle};
+use super::{
+    Client,
+    generation::{Generation, connect},
+    must, settle,
+};
 use crate::{
-    lifecycle::{token::Tokens, tracker::Tracker},
-    net::{
-        door::Door,
-        gate::{Gate, State},
-        lane::Lane,
-        listener::Listener,
-        peer::Peer,
+    net::{gate::State, peer::Peer},
+    serve::{
+        axum::{App, MakeService, serve},
+        builder::Serve,
     },
-    serve::axum::{MakeService, Serve, serve},
-    socket::{Endpoint, Kind, Store},
+    socket::Endpoint,
 };
 
-/// A generation, as far as a server sees it.
-struct Generation {
-    gate: Arc<Gate>,
-    tracker: Arc<Tracker>,
-    tokens: Tokens,
-}
-
-impl Generation {
-    async fn new(endpoint: &Endpoint) -> (Self, Listener) {
-        let generation = Self {
-            gate: Arc::new(Gate::new(State::Open)),
-            tracker: Arc::new(Tracker::new(Arc::new(Notify::new()))),
-            tokens: Tokens::new(),
-        };
-        let sockets = Store::new().open(endpoint, Kind::STREAMS).await.unwrap();
-        let listener = Listener::new(
-            endpoint.clone(),
-            sockets.sockets,
-            Door::new(
-                "http".to_owned(),
-                Lane::new(Arc::clone(&generation.tracker), |_| {}),
-                Arc::clone(&generation.gate),
-            ),
-            generation.tokens.clone(),
-            || {},
-        );
-        (generation, listener.unwrap())
-    }
-
-    async fn on_tcp() -> (Self, Listener, SocketAddr) {
-        let (generation, listener) = Self::new(&"127.0.0.1:0".parse().unwrap()).await;
-        let address = listener.local_addr().unwrap();
-        (generation, listener, address)
-    }
-
-    fn drain(&self) {
-        self.gate.set(State::Ended);
-        self.tokens.draining.cancel();
-    }
-
-    fn abort(&self) {
-        self.tokens.aborting.cancel();
-        self.tracker.abort();
-    }
-}
-
-fn spawn<M: MakeService>(server: Serve<M>) -> JoinHandle<std::io::Result<()>> {
+fn spawn<M: MakeService>(server: Serve<App<M>>) -> JoinHandle<std::io::Result<()>> {
     tokio::spawn(server.into_future())
-}
-
-async fn connect(address: SocketAddr) -> Client<TcpStream> {
-    Client::new(TcpStream::connect(address).await.unwrap())
 }
 
 /// The request that opens a WebSocket.
@@ -296,10 +241,8 @@ async fn connections_drain_though_the_server_was_dropped() {
 async fn options_reach_the_connections() {
     let (_generation, listener, address) = Generation::on_tcp().await;
     let server = serve(listener, get(hello))
-        .http1_header_timeout(Duration::ZERO)
-        .http1(|http1| {
-            http1.title_case_headers(true);
-        });
+        .header_timeout(Duration::ZERO)
+        .http1(|http1| http1.title_case_headers(true));
     let _server = spawn(server);
 
     let mut client = connect(address).await;
@@ -309,4 +252,106 @@ async fn options_reach_the_connections() {
     assert_eq!(client.exactly(5).await, "hello");
     client.send("GET").await;
     client.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn at_the_limit_connections_wait_in_the_queue() {
+    let (generation, listener, address) = Generation::on_tcp().await;
+    let server = spawn(serve(listener, get(hello)).max_connections(2));
+    let mut first = connect(address).await;
+    let mut second = connect(address).await;
+    let mut third = connect(address).await;
+    for client in [&mut first, &mut second, &mut third] {
+        client.get("/").await;
+    }
+    for client in [&mut first, &mut second] {
+        client.reply().await.expect("hello", false);
+    }
+    settle().await;
+    assert_eq!(generation.tracker.open(), 2);
+    drop(second);
+
+    third.reply().await.expect("hello", false);
+
+    // A successor takes what waits: this generation leaves it where it is, and ends.
+    let _waits = connect(address).await;
+    settle().await;
+    generation.drain();
+    for mut client in [first, third] {
+        client.get("/").await;
+        client.reply().await.expect("hello", true);
+        drop(client);
+    }
+    must(server).await.unwrap().unwrap();
+    assert_eq!(generation.tracker.open(), 0);
+}
+
+#[tokio::test]
+async fn at_a_stop_what_waits_at_the_limit_is_served() {
+    let (generation, listener, address) = Generation::on_tcp().await;
+    let server = spawn(serve(listener, get(hello)).max_connections(1));
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = connect(address).await;
+        client.get("/").await;
+        clients.push(client);
+    }
+    settle().await;
+    generation.gate.set(State::Emptying);
+    generation.tokens.draining.cancel();
+
+    // Its response is out already, and the others are in the queue.
+    let mut first = clients.remove(0);
+    first.reply().await.expect("hello", false);
+    drop(first);
+    for mut client in clients {
+        client.reply().await.expect("hello", true);
+    }
+
+    must(server).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_abort_ends_the_wait_at_the_limit() {
+    let (generation, listener, address) = Generation::on_tcp().await;
+    let app = get(async || pending::<()>().await);
+    let server = spawn(serve(listener, app).max_connections(1));
+    let mut busy = connect(address).await;
+    busy.get("/").await;
+    let _waits = connect(address).await;
+    settle().await;
+    generation.gate.set(State::Emptying);
+    generation.tokens.draining.cancel();
+    settle().await;
+    assert!(!server.is_finished());
+
+    generation.abort();
+
+    must(server).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_limit_on_idleness_in_the_drain_closes_what_is_quiet() {
+    let (generation, listener, address) = Generation::on_tcp().await;
+    let app = Router::new()
+        .route("/", get(hello))
+        .route("/hang", get(async || pending::<()>().await));
+    let server = spawn(serve(listener, app).drain_idle_timeout(Duration::ZERO));
+    let mut silent = connect(address).await;
+    let mut idle = connect(address).await;
+    idle.get("/").await;
+    idle.reply().await.expect("hello", false);
+    let mut busy = connect(address).await;
+    busy.get("/hang").await;
+    settle().await;
+
+    generation.drain();
+
+    silent.end().await.unwrap();
+    idle.end().await.unwrap();
+    drop((silent, idle));
+    settle().await;
+    assert!(!server.is_finished(), "one is busy");
+    drop(busy);
+    must(server).await.unwrap().unwrap();
 }

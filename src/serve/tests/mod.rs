@@ -5,15 +5,18 @@ mod axum;
 mod client;
 mod deadline;
 mod drain;
+mod generation;
 mod http2;
+mod hyper;
 mod last_look;
 mod lingering;
 mod serving;
+#[cfg(feature = "tonic-health")]
+mod tonic;
 mod upgrade;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use hyper::server::conn::http1;
 use tokio::{
     io::{DuplexStream, duplex},
     net::{TcpListener, TcpStream},
@@ -24,6 +27,7 @@ use tokio::{
 use self::{app::App, client::Client};
 use super::{
     connection::{ConnectionError, serve_connection},
+    options::Options,
     phase::Phase,
     server::Server,
     transport::Transport,
@@ -41,10 +45,12 @@ type Outcome = JoinHandle<Result<(), ConnectionError>>;
 
 impl Bench {
     fn new() -> Self {
-        let mut http1 = http1::Builder::new();
-        http1.header_read_timeout(None);
+        let options = Options {
+            header_timeout: HEAD_TIMEOUT,
+            ..Options::default()
+        };
         Self {
-            server: Arc::new(Server::new(http1, HEAD_TIMEOUT)),
+            server: Arc::new(Server::new(options)),
             app: App::default(),
         }
     }

@@ -1,0 +1,119 @@
+//! The accept loop of a server.
+
+use std::{
+    error::Error,
+    future::{Future, pending},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    accept::Accept, connect::Connect, connection::serve_connection, executor::LogPanic,
+    options::Options, server::Server, service::Application, transport::Transport,
+};
+use crate::{lifecycle::token::Token, net::peer::Peer};
+
+/// Serves what `listener` accepts, and returns when all of it has ended, or the drain was aborted.
+pub(crate) async fn accept_and_serve<A: Connect, L: Accept>(
+    mut source: L,
+    mut app: A,
+    options: Options,
+) -> io::Result<()> {
+    let idle_limit = options.drain_idle_timeout;
+    let server = Arc::new(Server::new(options));
+    let aborting = source.listener().aborting();
+    // A task of its own, for the connections must be told of the drain though this future be dropped.
+    tokio::spawn(follow_drain(Arc::clone(&server), &source, idle_limit));
+    let accepting = Accepting(Arc::clone(&server));
+    while let Some(io) = accept(&mut source, &server, &aborting).await? {
+        let service = app.connect(L::conn(&io)).await;
+        let peer = L::conn(&io).peer().clone();
+        spawn_connection(io, peer, service, &server);
+    }
+    drop(accepting);
+    drop(source);
+    tokio::select! {
+        () = server.ended() => {}
+        () = aborting.cancelled() => {}
+    }
+    Ok(())
+}
+
+/// The accept loop; when it ends, or is dropped, no further connection will come.
+struct Accepting(Arc<Server>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Accepts the next connection for which there is room.
+async fn accept<L: Accept>(
+    source: &mut L,
+    server: &Server,
+    aborting: &Token,
+) -> io::Result<Option<L::Io>> {
+    tokio::select! {
+        biased;
+        () = server.has_room() => {}
+        // What waits in the queue is the successor's.
+        () = source.listener().ended() => {}
+        () = aborting.cancelled() => return Ok(None),
+    }
+    source.accept().await
+}
+
+fn follow_drain<L: Accept>(
+    server: Arc<Server>,
+    source: &L,
+    idle_limit: Option<Duration>,
+) -> impl Future<Output = ()> + use<L> {
+    let listener = source.listener();
+    let draining = listener.draining();
+    let closing = listener.closing();
+    let aborting = listener.aborting();
+    let prospect = L::MOVES.then(|| {
+        listener.serves_http1();
+        listener.http1_prospect()
+    });
+    async move {
+        let stays = Notify::new();
+        let moving = async {
+            server.move_out(draining.cancelled(), prospect).await;
+            stays.notify_one();
+        };
+        let last_look = async {
+            let idle = async {
+                // What moves is not idle here.
+                stays.notified().await;
+                match idle_limit {
+                    Some(limit) => tokio::time::sleep(limit).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = closing.cancelled() => {}
+                () = idle => {}
+            }
+        };
+        server.follow(moving, last_look, aborting.cancelled()).await;
+    }
+}
+
+fn spawn_connection<I, S>(io: I, peer: Peer, service: S, server: &Arc<Server>)
+where
+    I: Transport,
+    S: Application + Send + 'static,
+{
+    let connection = serve_connection(io, service, Arc::clone(server));
+    tokio::spawn(LogPanic::new("an http connection", async move {
+        if let Err(error) = connection.await {
+            let error: &dyn Error = &error;
+            tracing::debug!(%peer, error, "an http connection failed");
+        }
+    }));
+}

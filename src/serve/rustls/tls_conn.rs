@@ -1,0 +1,120 @@
+//! A connection that speaks TLS.
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::{rustls::ServerConnection, server::TlsStream};
+
+use crate::net::{conn::Conn, peer::Peer};
+
+/// A connection that a [`TlsListener`](super::TlsListener) has accepted, and whose handshake is complete.
+///
+/// What a [`Conn`] is to the drain, this is as well. Shutting it down says `close_notify`.
+pub struct TlsConn {
+    // The state of a session is large, and connections are moved.
+    stream: Box<TlsStream<Conn>>,
+}
+
+impl TlsConn {
+    pub(super) fn new(stream: TlsStream<Conn>) -> Self {
+        Self {
+            stream: Box::new(stream),
+        }
+    }
+
+    /// Returns the connection below. Reading from its socket, or writing to it, would break the session.
+    #[must_use]
+    pub fn get_ref(&self) -> &Conn {
+        self.stream.get_ref().0
+    }
+
+    /// Returns the address of the other end.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        self.get_ref().peer()
+    }
+
+    /// Returns the session: protocol, server name, certificates of the client.
+    #[must_use]
+    pub fn session(&self) -> &ServerConnection {
+        self.stream.get_ref().1
+    }
+
+    /// Returns the stream of tokio-rustls.
+    #[must_use]
+    pub fn into_inner(self) -> TlsStream<Conn> {
+        *self.stream
+    }
+}
+
+impl fmt::Debug for TlsConn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsConn")
+            .field("peer", self.peer())
+            .field("protocol", &self.session().protocol_version())
+            .finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for TlsConn {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TlsConn {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(feature = "hyper")]
+impl crate::serve::transport::Transport for TlsConn {
+    fn has_arrived(&self) -> bool {
+        // A session that wants to read has no plaintext left.
+        !self.session().wants_read() || self.get_ref().has_arrived()
+    }
+}
+
+/// The addresses of the connection below.
+#[cfg(feature = "tonic")]
+impl ::tonic::transport::server::Connected for TlsConn {
+    type ConnectInfo = ::tonic::transport::server::TcpConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.get_ref().connect_info()
+    }
+}

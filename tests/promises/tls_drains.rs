@@ -1,0 +1,184 @@
+//! Behind TLS nothing is lost either, as long as clients do not think for longer than the drain lasts:
+//! a connection is announced to end, and neither handshakes nor quiet clients hold anybody up.
+
+use handover_tests::load::{Kind, Report};
+use handover_tests::{Exit, Load, Program, Signal, Target, believing, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::support::{Running, all, millis, signal};
+
+/// Our server, that of axum with the layer, and the example.
+#[tokio::test]
+async fn requests_over_tls_are_answered() {
+    let endings = |server: &str| Program::new(env!("CARGO_BIN_EXE_endings")).arg(server);
+    let example = Program::new(env!("CARGO_BIN_EXE_example-tls")).arg("127.0.0.1:0");
+    for program in [endings("tls"), endings("axum-tls"), example] {
+        let running = start(program).await;
+        let plan = Load::on(running.target.clone())
+            .pause(Kind::Idle, millis(200)..=millis(600))
+            .pause(Kind::Silent, millis(0)..=millis(400));
+        let load = Kind::ALL
+            .into_iter()
+            .fold(plan, |plan, kind| plan.clients(kind, 3))
+            .start();
+        for _ in 0..HANDOVERS {
+            let before = load.progress(1).await;
+            let incumbent = before.newest().expect("somebody has answered");
+            signal(incumbent, Signal::HUP);
+            let is_newer = |report: &Report| {
+                report
+                    .newest()
+                    .is_some_and(|newest| newest.generation > incumbent.generation)
+            };
+            load.wait_for("an answer of the successor", is_newer).await;
+        }
+        load.progress(1).await;
+        let report = load.stop().await;
+        report.assert_nothing_lost();
+        assert_eq!(
+            report.all().closed_idle,
+            0,
+            "closed without a word:\n{report}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_address_of_a_client_is_known_behind_tls() {
+    all(["tls", "axum-tls"], async |server| {
+        let running = start(Program::new(env!("CARGO_BIN_EXE_endings")).arg(server)).await;
+        let mut stream = connect(&running.target).await;
+        let address = stream.get_ref().0.local_addr().expect("an address");
+        let answer = ask(&mut stream, "/peer").await;
+        assert!(answer.ends_with(&format!("\r\n\r\n{address}")), "{answer}");
+    })
+    .await;
+}
+
+/// They are many, and have begun; others are served, and the drain ends them with everything else.
+#[tokio::test]
+async fn handshakes_that_stall_hold_up_nobody() {
+    all(["tls", "axum-tls"], async |server| {
+        let program = Program::new(env!("CARGO_BIN_EXE_endings")).arg(server);
+        let program = program.env("ENDINGS_HANDSHAKE_TIMEOUT", "100000");
+        let running = start(program.env("ENDINGS_DRAIN_TIMEOUT", "1000")).await;
+        let mut stalled = Vec::new();
+        for _ in 0..50 {
+            stalled.push(stall(&running.target).await);
+        }
+        let mut stream = connect(&running.target).await;
+        assert!(ask(&mut stream, "/").await.contains("generation=1"));
+        drop(stream);
+        running
+            .service
+            .first()
+            .signal(Signal::HUP)
+            .expect("it serves");
+        running.service.output().find("generation=2 serves").await;
+        running
+            .service
+            .output()
+            .find("draining phase=draining generation=1")
+            .await;
+        let mut stream = connect(&running.target).await;
+        assert!(ask(&mut stream, "/").await.contains("generation=2"));
+        assert_eq!(running.service.first().exited().await, Exit::Code(0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_handshake_has_a_time_limit() {
+    let program = Program::new(env!("CARGO_BIN_EXE_endings")).arg("tls");
+    let running = start(program.env("ENDINGS_HANDSHAKE_TIMEOUT", "300")).await;
+    let mut stalled = stall(&running.target).await;
+    let mut rest = Vec::new();
+    // One that is reset is closed as well.
+    within("the end", stalled.read_to_end(&mut rest)).await.ok();
+    let mut stream = connect(&running.target).await;
+    assert!(ask(&mut stream, "/").await.contains("generation=1"));
+}
+
+/// It is quiet until the deadline, and is told with the words of TLS.
+#[tokio::test]
+async fn a_quiet_connection_is_closed_with_a_word_at_the_deadline() {
+    let program = Program::new(env!("CARGO_BIN_EXE_endings")).arg("tls");
+    let running = start(program.env("ENDINGS_DRAIN_TIMEOUT", "2000")).await;
+    let mut quiet = connect(&running.target).await;
+    assert!(ask(&mut quiet, "/").await.contains("generation=1"));
+    running
+        .service
+        .first()
+        .signal(Signal::HUP)
+        .expect("it serves");
+    running
+        .service
+        .output()
+        .find("draining phase=draining generation=1")
+        .await;
+    // Without `close_notify` this would be an error.
+    let end = within("the end", quiet.read(&mut [0])).await;
+    assert_eq!(end.expect("an orderly end of TLS"), 0);
+    drop(quiet);
+    assert_eq!(running.service.first().exited().await, Exit::Code(0));
+    let output = running.service.output().to_string();
+    assert!(!output.contains("what is left is cut"), "{output}");
+}
+
+/// Starts a service that speaks TLS, and waits until it serves.
+async fn start(program: Program) -> Running {
+    let service = program.start().expect("a program");
+    let Target::Tcp(address) = service.listening(1).await.swap_remove(0) else {
+        panic!("not TCP");
+    };
+    service.output().find("serving phase=serving").await;
+    Running {
+        service,
+        target: Target::Tls(address),
+    }
+}
+
+/// Begins a handshake and does not go on.
+async fn stall(target: &Target) -> TcpStream {
+    let mut stream = tcp(target).await;
+    // The head of a record of 512 bytes, and the first of them: a ClientHello.
+    let begun = stream
+        .write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01])
+        .await;
+    begun.expect("it is open");
+    stream
+}
+
+async fn tcp(target: &Target) -> TcpStream {
+    let Target::Tls(address) = target else {
+        panic!("{target} is not TLS");
+    };
+    let stream = within("a connection", TcpStream::connect(address)).await;
+    stream.expect("somebody listens")
+}
+
+async fn connect(target: &Target) -> TlsStream<TcpStream> {
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connector = believing().expect("a connector");
+    let handshake = connector.connect(name, tcp(target).await);
+    within("a handshake", handshake).await.expect("TLS")
+}
+
+async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("it is open");
+    let mut buffer = [0; 1024];
+    // A server sends an answer as short as this one at once.
+    let count = within("an answer", stream.read(&mut buffer))
+        .await
+        .expect("TLS");
+    String::from_utf8_lossy(&buffer[..count]).into_owned()
+}
+
+const HANDOVERS: u32 = 5;
