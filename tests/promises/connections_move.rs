@@ -276,10 +276,24 @@ async fn what_the_successor_has_no_descriptors_for_stays() {
 /// The descriptors are gone between its word and the arrival of the connections.
 #[tokio::test]
 async fn what_finds_no_descriptor_on_arrival_stays() {
-    let program = Program::new(MOVING).arg("http").env("MOVING_ROOM", "20");
-    let program = program.env("MOVING_DRAIN", "4000");
-    let running = Moving::start_as(program).await;
-    stays_in_part(&running, 100).await;
+    let (running, mut clients, gate) = at_the_gate(100).await;
+    let mut cramping = Client::connect(running.first()).await;
+    assert_eq!(cramping.read_until(b'\n').await, "hello\n");
+    cramping.send("cramp 20\n").await;
+    assert_eq!(cramping.number().await.1.generation, 2);
+    gate.open();
+    // It hears of what has not moved after all that has.
+    running.service.output().find("refused: [").await;
+    let mut moved = 0;
+    for client in &mut clients {
+        client.send("x\n").await;
+        let (number, identity) = client.number().await;
+        assert_eq!(number, 2);
+        moved += usize::from(identity.generation == 2);
+    }
+    assert!((1..=20).contains(&moved), "{moved} moved");
+    drop(clients);
+    running.predecessors_end(1).await;
 }
 
 async fn stays_in_part(running: &Moving, count: usize) {
@@ -337,7 +351,7 @@ async fn an_unprivileged_service_moves_its_connections() {
 /// The successor dies with a thousand connections that it has not seen yet.
 #[tokio::test]
 async fn a_successor_that_dies_on_the_lane_takes_none_with_it() {
-    let (running, mut clients, _directory) = on_the_lane().await;
+    let (running, mut clients) = on_the_lane().await;
     let second = Process::open(running.generation(2).await.pid).expect("it is stopped");
     second.kill();
     for client in &mut clients {
@@ -352,7 +366,7 @@ async fn a_successor_that_dies_on_the_lane_takes_none_with_it() {
 /// The predecessor dies, and what it has sent is the successor's.
 #[tokio::test]
 async fn a_predecessor_that_dies_on_the_lane_takes_none_with_it() {
-    let (running, mut clients, _directory) = on_the_lane().await;
+    let (running, mut clients) = on_the_lane().await;
     let first = Process::open(running.generation(1).await.pid).expect("it drains");
     first.kill();
     first.exited().await;
@@ -367,30 +381,16 @@ async fn a_predecessor_that_dies_on_the_lane_takes_none_with_it() {
 }
 
 /// A service whose second generation is stopped, with a thousand connections on their way to it.
-async fn on_the_lane() -> (Moving, Vec<Client>, TempDir) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let gate = directory.path().join("gate");
-    mkfifoat(CWD, &gate, Mode::RUSR | Mode::WUSR).expect("a FIFO");
-    let program = Program::new(MOVING).arg("numbers").descriptors(4096);
-    let program = program.env("RUST_LOG", "handover::run=debug");
-    let running = Moving::start_as(program.env("MOVING_GATE", &gate)).await;
-    let mut clients = Vec::new();
-    for _ in 0..1000 {
-        let mut client = Client::connect(running.first()).await;
-        assert_eq!(client.read_until(b'\n').await, "hello\n");
-        client.send("x\n").await;
-        assert_eq!(client.number().await.0, 1);
-        clients.push(client);
-    }
-    let second = running.hand_over(2).await;
-    running.service.output().find("at the gate").await;
+async fn on_the_lane() -> (Moving, Vec<Client>) {
+    let (running, clients, gate) = at_the_gate(1000).await;
+    let second = running.generation(2).await;
     signal(second, Signal::STOP);
     let process = Process::open(second.pid).expect("it is stopped");
     handover_tests::eventually("a stopped process", || {
         (process.status().ok()?.state == 'T').then_some(())
     })
     .await;
-    drop(fs::File::options().write(true).open(&gate).expect("a FIFO"));
+    gate.open();
     handover_tests::eventually("a thousand connections on their way", || {
         let lines = running.service.output().lines();
         let sent = |line: &&Line| line.text.contains("to the successor Connections");
@@ -402,7 +402,39 @@ async fn on_the_lane() -> (Moving, Vec<Client>, TempDir) {
         (connections == 1000 && all).then_some(())
     })
     .await;
-    (running, clients, directory)
+    (running, clients)
+}
+
+/// A service whose second generation takes connections, and whose first has so many and waits.
+async fn at_the_gate(count: usize) -> (Moving, Vec<Client>, Gate) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let gate = directory.path().join("gate");
+    mkfifoat(CWD, &gate, Mode::RUSR | Mode::WUSR).expect("a FIFO");
+    let program = Program::new(MOVING).arg("numbers").descriptors(4096);
+    let program = program.env("RUST_LOG", "handover::run=debug");
+    let running = Moving::start_as(program.env("MOVING_GATE", &gate)).await;
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = Client::connect(running.first()).await;
+        assert_eq!(client.read_until(b'\n').await, "hello\n");
+        client.send("x\n").await;
+        assert_eq!(client.number().await.0, 1);
+        clients.push(client);
+    }
+    running.hand_over(2).await;
+    running.service.output().find("at the gate").await;
+    (running, clients, Gate(directory))
+}
+
+/// What keeps the connections of the first generation where they are.
+struct Gate(TempDir);
+
+impl Gate {
+    fn open(self) {
+        let path = self.0.path().join("gate");
+        // Somebody waits on the other side.
+        drop(fs::File::options().write(true).open(path).expect("a FIFO"));
+    }
 }
 
 /// How many descriptors wait in the sockets of a process, by the kernel's word.
