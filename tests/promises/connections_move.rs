@@ -178,6 +178,56 @@ async fn a_connection_of_any_protocol_is_handed_over_with_its_state() {
     }
 }
 
+/// A protocol that greets would greet twice.
+#[tokio::test]
+async fn a_service_that_does_not_ask_for_resumed_connections_gets_none() {
+    let program = Program::new(MOVING).arg("numbers").env("MOVING_ALOOF", "2");
+    let running = Moving::start_as(program).await;
+    let mut client = Client::connect(running.first()).await;
+    assert_eq!(client.read_until(b'\n').await, "hello\n");
+    running.hand_over(2).await;
+    running.draining().await;
+    let mut silent = Client::connect(running.first()).await;
+    assert_eq!(silent.read_until(b'\n').await, "hello\n");
+    silent.send("x\n").await;
+    assert_eq!(silent.number().await.1.generation, 2);
+    for number in 1..=3 {
+        client.send("x\n").await;
+        let (answered, identity) = client.number().await;
+        assert_eq!((answered, identity.generation), (number, 1));
+    }
+    drop(client);
+    running.predecessors_end(1).await;
+}
+
+/// There is never a moment in which no request is under way.
+#[tokio::test]
+async fn a_client_that_never_pauses_moves_with_its_requests() {
+    let running = Moving::start("http").await;
+    let client = Client::connect(running.first()).await;
+    let (reading, mut writing) = client.0.into_inner().into_split();
+    let writer = tokio::spawn(async move {
+        let requests = "GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(100);
+        // Until the other half is dropped, and the service hears of it.
+        while writing.write_all(requests.as_bytes()).await.is_ok() {}
+    });
+    let mut client = Client(BufReader::new(reading));
+    assert_eq!(client.reply().await.identity.generation, 1);
+    running.hand_over(2).await;
+    within("an answer of the successor", async {
+        loop {
+            let reply = client.reply().await;
+            assert!(!reply.closes, "{reply:?}");
+            if reply.identity.generation == 2 {
+                break;
+            }
+        }
+    })
+    .await;
+    running.predecessors_end(1).await;
+    writer.abort();
+}
+
 /// The `echo` example keeps its clients, on TCP and on a Unix socket, and greets each once.
 #[tokio::test]
 async fn the_echo_example_keeps_its_clients() {
@@ -666,7 +716,31 @@ impl Client {
         let identity = Identity::parse(identity).expect("it says who it is");
         (number.parse().expect("a number"), identity)
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    async fn greeted(&mut self) -> Identity {
+        let greeting = self.read_until(b'\n').await;
+        let identity = Identity::parse(greeting.trim_end()).expect("a greeting");
+        assert_eq!(identity.generation, 1);
+        identity
+    }
+
+    async fn echoes(&mut self, number: u32) {
+        self.send(format!("half of {number}")).await;
+        self.send(format!(" and the rest\nmore {number}\n")).await;
+        let expected = format!("half of {number} and the rest\n");
+        assert_eq!(self.read_until(b'\n').await, expected);
+        assert_eq!(self.read_until(b'\n').await, format!("more {number}\n"));
+    }
+
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let written = within("room", self.0.write_all(bytes.as_ref())).await;
+        written.expect("the connection is open");
+    }
+}
+
+impl<S: AsyncRead + Unpin> Client<S> {
     async fn reply(&mut self) -> Reply {
         let head = self.head().await;
         let length = head
@@ -709,28 +783,6 @@ impl Client {
             }
             body.extend_from_slice(&chunk[..length]);
         }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    async fn greeted(&mut self) -> Identity {
-        let greeting = self.read_until(b'\n').await;
-        let identity = Identity::parse(greeting.trim_end()).expect("a greeting");
-        assert_eq!(identity.generation, 1);
-        identity
-    }
-
-    async fn echoes(&mut self, number: u32) {
-        self.send(format!("half of {number}")).await;
-        self.send(format!(" and the rest\nmore {number}\n")).await;
-        let expected = format!("half of {number} and the rest\n");
-        assert_eq!(self.read_until(b'\n').await, expected);
-        assert_eq!(self.read_until(b'\n').await, format!("more {number}\n"));
-    }
-
-    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let written = within("room", self.0.write_all(bytes.as_ref())).await;
-        written.expect("the connection is open");
     }
 
     async fn read_until(&mut self, end: u8) -> String {
