@@ -236,7 +236,7 @@ fn end(descriptor: RawFd) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -257,6 +257,20 @@ mod tests {
         assert_eq!((tracker.open(), tracker.accepted()), (2, 3));
         drop((second, third));
         assert_eq!((tracker.open(), tracker.oldest()), (0, None));
+    }
+
+    #[test]
+    fn an_abort_spares_what_another_process_may_own_until_it_is_reclaimed() {
+        let tracker = tracker();
+        let (mut lent, mut peer) = UnixStream::pair().expect("a pair");
+        let clone = lent.try_clone().expect("a clone");
+        let tracked = tracker.track(&clone);
+        tracked.lend();
+        assert_eq!(tracker.abort(), 0);
+        peer.write_all(b"x").expect("it is open");
+        assert_eq!(lent.read(&mut [0]).expect("it is open"), 1);
+        tracked.reclaim();
+        assert_eq!(lent.read(&mut [0]).expect("an end, no error"), 0);
     }
 
     #[test]

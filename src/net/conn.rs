@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 
 use super::departure::{Answer, Cargo};
 use super::door::Door;
@@ -265,6 +266,26 @@ impl Conn {
             }
             Poll::Ready(conn.take())
         })
+    }
+
+    /// Sends it on as it came, or closes it where nobody can take it.
+    pub(super) fn pass_on(mut self) {
+        let state = self.aside.as_mut().and_then(|aside| aside.state.take());
+        let manner = match (self.course, &state) {
+            (Course::Fresh(manner), _) => manner,
+            (_, Some(_)) => Manner::Resumed,
+            (_, None) => return,
+        };
+        let mut prospect = self.door.prospect(manner);
+        // Without a runtime nobody is left who could send it.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                if prospect.decided().await {
+                    self.depart(manner, Vec::new(), state.unwrap_or_default())
+                        .await;
+                }
+            });
+        }
     }
 
     /// Puts it on the lane; without effect where the successor does not take it.

@@ -46,7 +46,6 @@ pub(crate) struct View {
 }
 
 /// One manner's part of a [`View`], as it changes.
-#[cfg(feature = "hyper")]
 #[derive(Debug, Clone)]
 pub(crate) struct Prospect {
     view: watch::Receiver<View>,
@@ -97,7 +96,6 @@ impl Door {
         self.migrating.clone()
     }
 
-    #[cfg(feature = "hyper")]
     pub(super) fn prospect(&self, manner: Manner) -> Prospect {
         Prospect {
             view: self.view.subscribe(),
@@ -226,7 +224,6 @@ impl View {
     }
 }
 
-#[cfg(feature = "hyper")]
 impl Prospect {
     /// Waits until the successor has said whether it takes such connections, or until nobody hopes
     /// for it any more.
@@ -248,6 +245,7 @@ impl Prospect {
     /// # Cancel safety
     ///
     /// This method is cancel safe.
+    #[cfg(feature = "hyper")]
     pub(crate) async fn over(&mut self) {
         let manner = self.manner;
         // A door that has gone takes none either.
@@ -256,6 +254,7 @@ impl Prospect {
     }
 
     /// Whether it can still come true.
+    #[cfg(feature = "hyper")]
     pub(crate) fn is_open(&self) -> bool {
         let view = self.view.borrow();
         view.expected || view.takes.has(self.manner)

@@ -375,10 +375,11 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-/// Nobody fetches what has arrived any more.
+/// What has arrived and was not fetched is this generation's all the same, and goes on to the
+/// successor where there is one.
 impl Drop for Listener {
     fn drop(&mut self) {
-        drop(self.door.abandon());
+        self.door.abandon().into_iter().for_each(Conn::pass_on);
     }
 }
 

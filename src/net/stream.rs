@@ -35,10 +35,12 @@ impl Stream {
                 let stream = TcpStream::from_std(descriptor.into())?;
                 return Ok((Self::Tcp(stream), Peer::from(peer)));
             }
-            if let Some(peer) = peer.as_unix() {
+            if peer.is_unix() {
                 socket.set_nonblocking(true)?;
-                let stream = UnixStream::from_std(descriptor.into())?;
-                return Ok((Self::Unix(stream), Peer::from(peer)));
+                let stream = std::os::unix::net::UnixStream::from(descriptor);
+                // Nearly all have no name, for which socket2 has no word.
+                let peer = Peer::from(stream.peer_addr()?);
+                return Ok((Self::Unix(UnixStream::from_std(stream)?), peer));
             }
         }
         let domain = peer.domain();

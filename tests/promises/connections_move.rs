@@ -178,6 +178,56 @@ async fn a_connection_of_any_protocol_is_handed_over_with_its_state() {
     }
 }
 
+/// A protocol that greets would greet twice.
+#[tokio::test]
+async fn a_service_that_does_not_ask_for_resumed_connections_gets_none() {
+    let program = Program::new(MOVING).arg("numbers").env("MOVING_ALOOF", "2");
+    let running = Moving::start_as(program).await;
+    let mut client = Client::connect(running.first()).await;
+    assert_eq!(client.read_until(b'\n').await, "hello\n");
+    running.hand_over(2).await;
+    running.draining().await;
+    let mut silent = Client::connect(running.first()).await;
+    assert_eq!(silent.read_until(b'\n').await, "hello\n");
+    silent.send("x\n").await;
+    assert_eq!(silent.number().await.1.generation, 2);
+    for number in 1..=3 {
+        client.send("x\n").await;
+        let (answered, identity) = client.number().await;
+        assert_eq!((answered, identity.generation), (number, 1));
+    }
+    drop(client);
+    running.predecessors_end(1).await;
+}
+
+/// There is never a moment in which no request is under way.
+#[tokio::test]
+async fn a_client_that_never_pauses_moves_with_its_requests() {
+    let running = Moving::start("http").await;
+    let client = Client::connect(running.first()).await;
+    let (reading, mut writing) = client.0.into_inner().into_split();
+    let writer = tokio::spawn(async move {
+        let requests = "GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(100);
+        // Until the other half is dropped, and the service hears of it.
+        while writing.write_all(requests.as_bytes()).await.is_ok() {}
+    });
+    let mut client = Client(BufReader::new(reading));
+    assert_eq!(client.reply().await.identity.generation, 1);
+    running.hand_over(2).await;
+    within("an answer of the successor", async {
+        loop {
+            let reply = client.reply().await;
+            assert!(!reply.closes, "{reply:?}");
+            if reply.identity.generation == 2 {
+                break;
+            }
+        }
+    })
+    .await;
+    running.predecessors_end(1).await;
+    writer.abort();
+}
+
 /// The `echo` example keeps its clients, on TCP and on a Unix socket, and greets each once.
 #[tokio::test]
 async fn the_echo_example_keeps_its_clients() {
@@ -276,10 +326,24 @@ async fn what_the_successor_has_no_descriptors_for_stays() {
 /// The descriptors are gone between its word and the arrival of the connections.
 #[tokio::test]
 async fn what_finds_no_descriptor_on_arrival_stays() {
-    let program = Program::new(MOVING).arg("http").env("MOVING_ROOM", "20");
-    let program = program.env("MOVING_DRAIN", "4000");
-    let running = Moving::start_as(program).await;
-    stays_in_part(&running, 100).await;
+    let (running, mut clients, gate) = at_the_gate(100).await;
+    let mut cramping = Client::connect(running.first()).await;
+    assert_eq!(cramping.read_until(b'\n').await, "hello\n");
+    cramping.send("cramp 20\n").await;
+    assert_eq!(cramping.number().await.1.generation, 2);
+    gate.open();
+    // It hears of what has not moved after all that has.
+    running.service.output().find("refused: [").await;
+    let mut moved = 0;
+    for client in &mut clients {
+        client.send("x\n").await;
+        let (number, identity) = client.number().await;
+        assert_eq!(number, 2);
+        moved += usize::from(identity.generation == 2);
+    }
+    assert!((1..=20).contains(&moved), "{moved} moved");
+    drop(clients);
+    running.predecessors_end(1).await;
 }
 
 async fn stays_in_part(running: &Moving, count: usize) {
@@ -337,7 +401,7 @@ async fn an_unprivileged_service_moves_its_connections() {
 /// The successor dies with a thousand connections that it has not seen yet.
 #[tokio::test]
 async fn a_successor_that_dies_on_the_lane_takes_none_with_it() {
-    let (running, mut clients, _directory) = on_the_lane().await;
+    let (running, mut clients) = on_the_lane().await;
     let second = Process::open(running.generation(2).await.pid).expect("it is stopped");
     second.kill();
     for client in &mut clients {
@@ -352,7 +416,7 @@ async fn a_successor_that_dies_on_the_lane_takes_none_with_it() {
 /// The predecessor dies, and what it has sent is the successor's.
 #[tokio::test]
 async fn a_predecessor_that_dies_on_the_lane_takes_none_with_it() {
-    let (running, mut clients, _directory) = on_the_lane().await;
+    let (running, mut clients) = on_the_lane().await;
     let first = Process::open(running.generation(1).await.pid).expect("it drains");
     first.kill();
     first.exited().await;
@@ -367,30 +431,16 @@ async fn a_predecessor_that_dies_on_the_lane_takes_none_with_it() {
 }
 
 /// A service whose second generation is stopped, with a thousand connections on their way to it.
-async fn on_the_lane() -> (Moving, Vec<Client>, TempDir) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let gate = directory.path().join("gate");
-    mkfifoat(CWD, &gate, Mode::RUSR | Mode::WUSR).expect("a FIFO");
-    let program = Program::new(MOVING).arg("numbers").descriptors(4096);
-    let program = program.env("RUST_LOG", "handover::run=debug");
-    let running = Moving::start_as(program.env("MOVING_GATE", &gate)).await;
-    let mut clients = Vec::new();
-    for _ in 0..1000 {
-        let mut client = Client::connect(running.first()).await;
-        assert_eq!(client.read_until(b'\n').await, "hello\n");
-        client.send("x\n").await;
-        assert_eq!(client.number().await.0, 1);
-        clients.push(client);
-    }
-    let second = running.hand_over(2).await;
-    running.service.output().find("at the gate").await;
+async fn on_the_lane() -> (Moving, Vec<Client>) {
+    let (running, clients, gate) = at_the_gate(1000).await;
+    let second = running.generation(2).await;
     signal(second, Signal::STOP);
     let process = Process::open(second.pid).expect("it is stopped");
     handover_tests::eventually("a stopped process", || {
         (process.status().ok()?.state == 'T').then_some(())
     })
     .await;
-    drop(fs::File::options().write(true).open(&gate).expect("a FIFO"));
+    gate.open();
     handover_tests::eventually("a thousand connections on their way", || {
         let lines = running.service.output().lines();
         let sent = |line: &&Line| line.text.contains("to the successor Connections");
@@ -402,7 +452,39 @@ async fn on_the_lane() -> (Moving, Vec<Client>, TempDir) {
         (connections == 1000 && all).then_some(())
     })
     .await;
-    (running, clients, directory)
+    (running, clients)
+}
+
+/// A service whose second generation takes connections, and whose first has so many and waits.
+async fn at_the_gate(count: usize) -> (Moving, Vec<Client>, Gate) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let gate = directory.path().join("gate");
+    mkfifoat(CWD, &gate, Mode::RUSR | Mode::WUSR).expect("a FIFO");
+    let program = Program::new(MOVING).arg("numbers").descriptors(4096);
+    let program = program.env("RUST_LOG", "handover::run=debug");
+    let running = Moving::start_as(program.env("MOVING_GATE", &gate)).await;
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = Client::connect(running.first()).await;
+        assert_eq!(client.read_until(b'\n').await, "hello\n");
+        client.send("x\n").await;
+        assert_eq!(client.number().await.0, 1);
+        clients.push(client);
+    }
+    running.hand_over(2).await;
+    running.service.output().find("at the gate").await;
+    (running, clients, Gate(directory))
+}
+
+/// What keeps the connections of the first generation where they are.
+struct Gate(TempDir);
+
+impl Gate {
+    fn open(self) {
+        let path = self.0.path().join("gate");
+        // Somebody waits on the other side.
+        drop(fs::File::options().write(true).open(path).expect("a FIFO"));
+    }
 }
 
 /// How many descriptors wait in the sockets of a process, by the kernel's word.
@@ -634,7 +716,31 @@ impl Client {
         let identity = Identity::parse(identity).expect("it says who it is");
         (number.parse().expect("a number"), identity)
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    async fn greeted(&mut self) -> Identity {
+        let greeting = self.read_until(b'\n').await;
+        let identity = Identity::parse(greeting.trim_end()).expect("a greeting");
+        assert_eq!(identity.generation, 1);
+        identity
+    }
+
+    async fn echoes(&mut self, number: u32) {
+        self.send(format!("half of {number}")).await;
+        self.send(format!(" and the rest\nmore {number}\n")).await;
+        let expected = format!("half of {number} and the rest\n");
+        assert_eq!(self.read_until(b'\n').await, expected);
+        assert_eq!(self.read_until(b'\n').await, format!("more {number}\n"));
+    }
+
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let written = within("room", self.0.write_all(bytes.as_ref())).await;
+        written.expect("the connection is open");
+    }
+}
+
+impl<S: AsyncRead + Unpin> Client<S> {
     async fn reply(&mut self) -> Reply {
         let head = self.head().await;
         let length = head
@@ -677,28 +783,6 @@ impl Client {
             }
             body.extend_from_slice(&chunk[..length]);
         }
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    async fn greeted(&mut self) -> Identity {
-        let greeting = self.read_until(b'\n').await;
-        let identity = Identity::parse(greeting.trim_end()).expect("a greeting");
-        assert_eq!(identity.generation, 1);
-        identity
-    }
-
-    async fn echoes(&mut self, number: u32) {
-        self.send(format!("half of {number}")).await;
-        self.send(format!(" and the rest\nmore {number}\n")).await;
-        let expected = format!("half of {number} and the rest\n");
-        assert_eq!(self.read_until(b'\n').await, expected);
-        assert_eq!(self.read_until(b'\n').await, format!("more {number}\n"));
-    }
-
-    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let written = within("room", self.0.write_all(bytes.as_ref())).await;
-        written.expect("the connection is open");
     }
 
     async fn read_until(&mut self, end: u8) -> String {
