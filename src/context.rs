@@ -23,6 +23,7 @@ use crate::net::listener::Listener;
 use crate::protocol::{Failed, Stage};
 use crate::run::{Input, Shared};
 use crate::socket::Endpoint;
+use crate::sys::log;
 
 /// The handle on the life of this generation. Cheap to clone; all clones are equal.
 ///
@@ -209,7 +210,7 @@ impl Context {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        tracing::debug!(task = name, "background task starts");
+        log::debug!(task = name, "background task starts");
         task::background(&self.shared.tokens.draining, future)
     }
 

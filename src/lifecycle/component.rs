@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::hook::{BoxError, Lifecycle};
+use crate::sys::log;
 
 /// The components of this generation in the order of their attachment.
 #[derive(Default)]
@@ -169,7 +170,7 @@ async fn bounded(
     let started = Instant::now();
     let failure = match tokio::time::timeout(limit, AssertUnwindSafe(future).catch_unwind()).await {
         Ok(Ok(Ok(()))) => {
-            tracing::debug!(%hook, component, elapsed_ms = elapsed_ms(started), "hook ran");
+            log::debug!(%hook, component, elapsed_ms = elapsed_ms(started), "hook ran");
             return Ok(());
         }
         Ok(Ok(Err(error))) => Failure::Failed(error),
@@ -185,7 +186,7 @@ async fn bounded(
 
 fn report(result: Result<(), HookError>) {
     if let Err(error) = result {
-        tracing::error!(hook = %error.hook, component = error.component, "{error}");
+        log::error!(hook = %error.hook, component = error.component, "{error}");
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::protocol::MAX_RECORD;
 use crate::sys::channel::{Channel, Record, is_back_pressure};
+use crate::sys::log;
 use crate::sys::watch::watch;
 
 /// One end of the control channel, for any number of senders and one receiver.
@@ -55,7 +56,7 @@ impl Link {
                 // all processes of the user, so that it may also be another one that has to.
                 Err(error) if is_back_pressure(&error) => {
                     let taken = tokio::time::timeout(RETRY, self.taken.notified()).await;
-                    tracing::debug!(by_peer = taken.is_ok(), "descriptors in flight went down");
+                    log::debug!(by_peer = taken.is_ok(), "descriptors in flight went down");
                 }
                 other => return other,
             }

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use tokio::time::{Instant, Sleep};
 
 use crate::socket::Endpoint;
+use crate::sys::log;
 
 /// What a failure concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +59,7 @@ impl Backoff {
     /// Starts a pause.
     pub(crate) fn start(&mut self, endpoint: &Endpoint, error: &io::Error) {
         if !std::mem::replace(&mut self.lacking, true) {
-            tracing::warn!(%endpoint, %error, "accepting pauses: this process lacks resources");
+            log::warn!(%endpoint, %error, "accepting pauses: this process lacks resources");
         }
         self.length = (self.length * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
         self.pause = Some(Box::pin(tokio::time::sleep_until(
@@ -85,7 +86,7 @@ impl Backoff {
     pub(crate) fn emptied(&mut self, endpoint: &Endpoint) {
         if std::mem::take(&mut self.lacking) {
             self.length = Duration::ZERO;
-            tracing::info!(%endpoint, "accepting goes on");
+            log::info!(%endpoint, "accepting goes on");
         }
     }
 }

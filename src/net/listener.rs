@@ -23,6 +23,7 @@ use crate::lifecycle::tokens::Tokens;
 use crate::lifecycle::tracker::Resting;
 use crate::protocol::Manner;
 use crate::socket::{Endpoint, Io, Socket};
+use crate::sys::log;
 use crate::sys::watch::watch;
 
 /// The listener of an endpoint: adopted from the predecessor or from systemd, or bound.
@@ -146,11 +147,11 @@ impl Listener {
                 }
             };
             match concern(&error) {
-                Concern::Connection => tracing::debug!(%error, "a connection went away"),
+                Concern::Connection => log::debug!(%error, "a connection went away"),
                 // What is queued at the end cannot wait for resources to come back, nor for a
                 // server that would try again at once.
                 Concern::Resources | Concern::Listener if state == State::Emptying => {
-                    tracing::warn!(endpoint = %self.endpoint, %error, "what is queued is given up");
+                    log::warn!(endpoint = %self.endpoint, %error, "what is queued is given up");
                     self.door.gate().set(State::Ended);
                 }
                 Concern::Resources => self.backoff.start(&self.endpoint, &error),

@@ -9,6 +9,7 @@ use crate::net::departure::Departure;
 use crate::net::door::Door;
 use crate::protocol::{Connection, ToSuccessor};
 use crate::sys::channel::{MAX_DESCRIPTORS, Record};
+use crate::sys::log;
 use crate::sys::parcel::{pack, unpack};
 
 /// How many connections fit into one record, beside the parcel.
@@ -118,7 +119,7 @@ impl Arrived {
                 .and_then(|fd| unpack(fd, *length)),
         };
         let bytes = bytes.unwrap_or_else(|error| {
-            tracing::warn!(%error, "what connections had unread cannot be read");
+            log::warn!(%error, "what connections had unread cannot be read");
             // They stay where it still is.
             descriptors.by_ref().for_each(drop);
             Vec::new()
@@ -143,7 +144,7 @@ impl Arrived {
                 );
                 received
                     .inspect_err(|error| {
-                        tracing::debug!(%error, "a connection cannot be taken");
+                        log::debug!(%error, "a connection cannot be taken");
                         door.disappoint();
                     })
                     .ok()

@@ -21,6 +21,7 @@ use crate::lifecycle::forward::{Tail, forward};
 use crate::lifecycle::token::Token;
 use crate::protocol::incumbent::Timer;
 use crate::sys::channel::Channel;
+use crate::sys::log;
 use crate::sys::spawn::{Process, Spawn, describe};
 use crate::sys::stdio;
 
@@ -282,7 +283,7 @@ impl Handover {
                 // on writing keeps the handover from ending.
                 match tokio::time::timeout(LAST_WORDS, forwarding).await {
                     Ok(forwarded) => report_forwarding(forwarded),
-                    Err(_) => tracing::debug!("not all of its standard error has been forwarded"),
+                    Err(_) => log::debug!("not all of its standard error has been forwarded"),
                 }
             }
             queue.send(Input::SuccessorEnded { handover, how }).ok();
@@ -336,7 +337,7 @@ fn abandon(mut process: Process) {
         .signal(Signal::SIGKILL)
         .and_then(|()| process.reap());
     if let Err(error) = ended {
-        tracing::warn!(pid = process.id(), %error, "a successor cannot be ended");
+        log::warn!(pid = process.id(), %error, "a successor cannot be ended");
     }
 }
 
@@ -348,7 +349,7 @@ async fn end(process: &Mutex<Process>) -> String {
         .await
         .is_err()
     {
-        tracing::debug!("the successor does not end and is killed");
+        log::debug!("the successor does not end and is killed");
         signal(process, Signal::SIGKILL);
         dead(process).await;
     }
@@ -383,7 +384,7 @@ async fn dead(process: &Mutex<Process>) {
 
 fn signal(process: &Mutex<Process>, signal: Signal) {
     if let Err(error) = lock(process).signal(signal) {
-        tracing::debug!(%signal, %error, "the successor's group cannot be signalled");
+        log::debug!(%signal, %error, "the successor's group cannot be signalled");
     }
 }
 
@@ -393,7 +394,7 @@ fn lock(process: &Mutex<Process>) -> MutexGuard<'_, Process> {
 
 pub(crate) fn report_forwarding(result: Result<io::Result<()>, tokio::task::JoinError>) {
     if let Ok(Err(error)) = result {
-        tracing::warn!(%error, "the standard error of the successor cannot be forwarded");
+        log::warn!(%error, "the standard error of the successor cannot be forwarded");
     }
 }
 

@@ -12,6 +12,7 @@ use super::input::Input;
 use super::peer::{exit_of, exited};
 use crate::protocol::{Older, ToIncumbent, encode};
 use crate::sys::channel::Channel;
+use crate::sys::log;
 use crate::sys::{pidfd, process};
 
 /// An old generation, with the means to ask, shorten and end it.
@@ -47,7 +48,7 @@ impl Old {
         let watched = match pidfd.try_clone().and_then(exit_of) {
             Ok(watched) => watched,
             Err(error) => {
-                tracing::error!(generation, pid, %error, "an old generation cannot be watched");
+                log::error!(generation, pid, %error, "an old generation cannot be watched");
                 queue.send(Input::OlderGone { generation }).ok();
                 return;
             }
@@ -55,13 +56,13 @@ impl Old {
         tokio::spawn(async move {
             let left = deadline.saturating_sub(process::uptime());
             if tokio::time::timeout(left, exited(&watched)).await.is_err() {
-                tracing::warn!(
+                log::warn!(
                     generation,
                     pid,
                     "an old generation has not ended by its deadline and is killed"
                 );
                 if let Err(error) = pidfd::signal(&watched, Signal::SIGKILL) {
-                    tracing::error!(generation, pid, %error, "it cannot be killed");
+                    log::error!(generation, pid, %error, "it cannot be killed");
                 }
                 exited(&watched).await;
             }

@@ -13,6 +13,7 @@ use super::input::FromPeer;
 use crate::lifecycle::link::Link;
 use crate::socket::Socket;
 use crate::sys::channel::Channel;
+use crate::sys::log;
 use crate::sys::watch::watch;
 
 /// The channel to a neighbour: a queue in front of it keeps the order of what is sent.
@@ -226,7 +227,7 @@ pub(crate) fn exit_of(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// This function is cancel safe: a pidfd stays readable.
 pub(crate) async fn exited(pidfd: &AsyncFd<OwnedFd>) {
     if let Err(error) = pidfd.readable().await {
-        tracing::debug!(%error, "a process cannot be watched: the runtime ends");
+        log::debug!(%error, "a process cannot be watched: the runtime ends");
         std::future::pending::<()>().await;
     }
 }

@@ -31,6 +31,7 @@ use crate::lifecycle::tracker::Tracker;
 use crate::net::gate::State;
 use crate::socket::{Store, identify};
 use crate::sys::inherited::{Inherited, Start};
+use crate::sys::log;
 use crate::sys::signals::{self, Handlers};
 use crate::sys::watch::watch;
 
@@ -262,7 +263,7 @@ async fn tell_signals(handlers: Arc<Watched>, shared: Arc<Shared>) {
         tokio::select! {
             signals = handlers.next() => match signals {
                 Ok(signals) => signals.into_iter().for_each(|s| shared.send(Input::Signal(s))),
-                Err(error) => return tracing::error!(%error, "signals cannot be received"),
+                Err(error) => return log::error!(%error, "signals cannot be received"),
             },
             () = shared.queue.closed() => {}
         }
@@ -284,7 +285,7 @@ async fn watch_over(
             Err(error) => error.to_string(),
         },
     };
-    tracing::error!(
+    log::error!(
         error,
         "the lifecycle task has failed: this process obeys stop signals only"
     );

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::sys::inherited::Start;
+use crate::sys::log;
 
 /// What the user wants different from the way in which this process was started.
 #[derive(Debug, Clone, Default)]
@@ -71,7 +72,7 @@ fn directory(start: &Start) -> Option<PathBuf> {
     if Path::is_dir(directory) {
         return Some(directory.to_owned());
     }
-    tracing::warn!(directory = %directory.display(), "the directory of the start has vanished");
+    log::warn!(directory = %directory.display(), "the directory of the start has vanished");
     None
 }
 

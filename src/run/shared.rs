@@ -23,6 +23,7 @@ use crate::net::lane::{Lane, Told};
 use crate::net::listener::Listener;
 use crate::protocol::Failed;
 use crate::socket::{Claimed, Endpoint, Kind, Socket, Store};
+use crate::sys::log;
 
 /// The state of one generation that more than one task looks at.
 ///
@@ -202,10 +203,10 @@ impl Shared {
     ) -> Result<(Claimed, Arc<Gate>), Error> {
         let claimed = self.store.open(endpoint, kinds).await?;
         for warning in &claimed.warnings {
-            tracing::warn!(%endpoint, "{warning}");
+            log::warn!(%endpoint, "{warning}");
         }
         for socket in &claimed.sockets {
-            tracing::debug!(
+            log::debug!(
                 %endpoint,
                 address = %socket.address(),
                 adopted = claimed.adopted,

@@ -16,6 +16,7 @@ use crate::protocol::{
 };
 use crate::socket::{Store, verify};
 use crate::sys::channel::{Channel, Record};
+use crate::sys::log;
 use crate::sys::stdio;
 
 /// What a successor has from its predecessor when its main starts.
@@ -87,7 +88,7 @@ impl Inheritance {
     fn replace_stderr(&self) {
         if self.offer.is_none() {
             if let Err(error) = stdio::copy_stdout().and_then(|fd| stdio::restore_stderr(&fd)) {
-                tracing::debug!(%error, "no standard error");
+                log::debug!(%error, "no standard error");
             }
         }
     }
@@ -103,7 +104,7 @@ impl Inheritance {
                         .map_err(|error| Error::io("could not encode", io::Error::other(error)))?;
                     // A predecessor that has gone in between shows as the end of the stream.
                     if let Err(error) = self.channel.send(&record, &[]) {
-                        tracing::debug!(%error, "the predecessor does not listen");
+                        log::debug!(%error, "the predecessor does not listen");
                     }
                 }
                 Action::RunMain => run = true,
@@ -195,7 +196,7 @@ impl Offered {
                 Role::IncumbentPidfd => incumbent = Some(fd),
                 Role::Stdin => {
                     if let Err(error) = stdio::restore_stdin(&fd) {
-                        tracing::warn!(%error, "standard input cannot be restored");
+                        log::warn!(%error, "standard input cannot be restored");
                     }
                 }
                 Role::Stderr => stderr = Some(fd),

@@ -14,6 +14,7 @@ use super::{
     accept::Accept, connect::Connect, connection::serve_connection, executor::LogPanic,
     options::Options, server::Server, service::Application, transport::Transport,
 };
+use crate::sys::log;
 use crate::{lifecycle::token::Token, net::peer::Peer};
 
 /// Serves what `listener` accepts, and returns when all of it has ended, or the drain was aborted.
@@ -113,7 +114,7 @@ where
     tokio::spawn(LogPanic::new("an http connection", async move {
         if let Err(error) = connection.await {
             let error: &dyn Error = &error;
-            tracing::debug!(%peer, error, "an http connection failed");
+            log::debug!(%peer, error, "an http connection failed");
         }
     }));
 }

@@ -1,5 +1,6 @@
 //! Spawning, and what happens to a panic in a spawned task.
 
+use crate::sys::log;
 use std::{
     any::Any,
     future::Future,
@@ -49,7 +50,7 @@ impl<F: Future> Future for LogPanic<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         catch_unwind(AssertUnwindSafe(|| this.future.poll(cx))).unwrap_or_else(|panic| {
-            tracing::error!(panic = message(&*panic), "{} ended with a panic", this.what);
+            log::error!(panic = message(&*panic), "{} ended with a panic", this.what);
             // Not swallowed: a runtime may be set up to shut down on a panic.
             resume_unwind(panic)
         })

@@ -17,6 +17,7 @@ use tokio::{task::JoinSet, time::timeout};
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 use crate::net::{conn::Conn, listener::Listener, peer::Peer};
+use crate::sys::log;
 
 mod below;
 mod tls_conn;
@@ -168,9 +169,9 @@ impl TlsListener {
         self.handshakes.spawn(async move {
             match handshake.await {
                 Ok(Ok(stream)) => return Some(TlsConn::new(stream)),
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+                Ok(Err(error)) => log::debug!(%peer, %error, "a TLS handshake failed"),
                 Err(_) => {
-                    tracing::debug!(%peer, ?limit, "a TLS handshake was not complete in time");
+                    log::debug!(%peer, ?limit, "a TLS handshake was not complete in time");
                 }
             }
             None

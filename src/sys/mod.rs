@@ -7,6 +7,7 @@
 pub(crate) mod channel;
 pub(crate) mod fd;
 pub(crate) mod inherited;
+pub(crate) mod log;
 pub(crate) mod parcel;
 pub(crate) mod pidfd;
 pub(crate) mod process;

@@ -461,7 +461,7 @@ async fn at_the_gate(count: usize) -> (Moving, Vec<Client>, Gate) {
     let gate = directory.path().join("gate");
     mkfifoat(CWD, &gate, Mode::RUSR | Mode::WUSR).expect("a FIFO");
     let program = Program::new(MOVING).arg("numbers").descriptors(4096);
-    let program = program.env("RUST_LOG", "handover::run=debug");
+    let program = program.env("RUST_LOG", "handover=debug");
     let running = Moving::start_as(program.env("MOVING_GATE", &gate)).await;
     let mut clients = Vec::new();
     for _ in 0..count {

@@ -136,7 +136,7 @@ async fn many_sockets_of_an_unprivileged_user_are_handed_over() {
     let fixture = fixture
         .env("FIXTURE_LISTENERS", "100")
         .env("FIXTURE_READY_TIMEOUT", "60000")
-        .env("FIXTURE_LOG", "info,handover::lifecycle::link=debug");
+        .env("FIXTURE_LOG", "info,handover=debug");
     let start = || {
         // No other test has this user.
         let program = unprivileged(fixture.program().descriptors(150), 65533);

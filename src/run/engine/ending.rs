@@ -15,6 +15,7 @@ use crate::run::drain::Drain;
 use crate::run::handover::Handover;
 use crate::run::input::Input;
 use crate::run::shared::Shared;
+use crate::sys::log;
 use crate::sys::process;
 
 impl Engine {
@@ -50,7 +51,7 @@ impl Engine {
             shared.store.close();
         }
         shared.tokens.drain(deadline);
-        tracing::info!(
+        log::info!(
             phase = %Phase::Draining,
             generation = shared.generation,
             pid = std::process::id(),
@@ -85,10 +86,10 @@ impl Engine {
         }
         self.shared.tokens.drain(deadline);
         for path in self.shared.store.remove_bound_paths() {
-            tracing::warn!("{path}");
+            log::warn!("{path}");
         }
         self.shared.store.close();
-        tracing::info!(
+        log::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
             "ending without having served"
@@ -155,7 +156,7 @@ impl Engine {
         self.shared.lane.close();
         drain.cut |=
             connections > 0 || !tasks.is_empty() || !drain.hooks_drained || self.main.is_none();
-        tracing::warn!(
+        log::warn!(
             phase = %Phase::Aborting,
             generation = self.shared.generation,
             pid = std::process::id(),
@@ -189,7 +190,7 @@ impl Engine {
             return;
         };
         drain.tick();
-        tracing::info!(
+        log::info!(
             phase = %Phase::Draining,
             generation = self.shared.generation,
             connections = self.shared.tracker.open(),
@@ -204,7 +205,7 @@ impl Engine {
     pub(super) fn report_overdue(&self) {
         let waiting = self.shared.waiting();
         if self.shared.phase() == Phase::Initialising && !waiting.is_empty() {
-            tracing::warn!(
+            log::warn!(
                 endpoints = ?waiting,
                 "listeners wait for connections, but `ready()` has not been called: nothing is \
                  accepted before"
@@ -217,7 +218,7 @@ impl Engine {
     /// left to wait for the end of the drain.
     pub(super) fn give_up_endpoints(&self) {
         for warning in self.shared.store.remove_paths() {
-            tracing::warn!("{warning}");
+            log::warn!("{warning}");
         }
         self.shared.store.close();
     }
@@ -251,7 +252,7 @@ impl Engine {
         for peer in self.predecessor.iter().chain(successor) {
             let flushed = tokio::time::timeout(LAST_WORDS, peer.flush()).await;
             if flushed.is_err() {
-                tracing::debug!("a neighbour does not read");
+                log::debug!("a neighbour does not read");
             }
         }
     }
@@ -261,10 +262,10 @@ impl Engine {
         let cut = drain.as_ref().is_some_and(|drain| drain.cut);
         if drain.as_ref().is_some_and(|drain| drain.is_stop) {
             if let Some(Err(error)) = pid_file(&self.shared).map(|file| file.remove()) {
-                tracing::warn!(%error, "the pid file cannot be removed");
+                log::warn!(%error, "the pid file cannot be removed");
             }
         }
-        tracing::info!(
+        log::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
             accepted = self.shared.tracker.accepted(),

@@ -21,6 +21,7 @@ use crate::run::handover::{Connection, Handover, Started, Unsent};
 use crate::run::input::FromPeer;
 use crate::run::peer::{Lent, Letter};
 use crate::socket::{Description, Kind, Socket};
+use crate::sys::log;
 use crate::sys::{pidfd, process, stdio};
 
 impl Engine {
@@ -36,7 +37,7 @@ impl Engine {
                 self.close_lane();
                 if self.drain.as_ref().is_some_and(|drain| !drain.is_stop) {
                     if let Some(how) = self.handover.as_ref().and_then(Handover::reap) {
-                        tracing::warn!(how, "the successor has ended");
+                        log::warn!(how, "the successor has ended");
                     }
                 }
                 return self.hand_over(incumbent::Event::SuccessorGone { how });
@@ -44,7 +45,7 @@ impl Engine {
         };
         match decode::<ToIncumbent>(&record.bytes) {
             Ok(message) => {
-                tracing::debug!(?message, "from the successor");
+                log::debug!(?message, "from the successor");
                 if let (ToIncumbent::Taken { .. } | ToIncumbent::Moved { .. }, Some(peer)) =
                     (&message, self.handover.as_ref().and_then(Handover::peer))
                 {
@@ -76,7 +77,7 @@ impl Engine {
         };
         match result.and_then(|started| handover.run(started)) {
             Ok(pid) => {
-                tracing::info!(
+                log::info!(
                     generation = self.shared.generation + 1,
                     pid,
                     "successor started"
@@ -108,7 +109,7 @@ impl Engine {
         if self.drain.is_some() {
             // Nobody accepts from it and nobody else knows of it.
             for warning in self.shared.store.remove_bound_paths() {
-                tracing::warn!("{warning}");
+                log::warn!("{warning}");
             }
             if self.owner {
                 self.shared.store.close();
@@ -134,11 +135,11 @@ impl Engine {
         for socket in self.shared.close(&key) {
             if self.owner {
                 if let Err(error) = socket.remove_path() {
-                    tracing::warn!(endpoint = key, %error, "a path cannot be removed");
+                    log::warn!(endpoint = key, %error, "a path cannot be removed");
                 }
             }
         }
-        tracing::info!(endpoint = key, "endpoint closed: its listener was dropped");
+        log::info!(endpoint = key, "endpoint closed: its listener was dropped");
     }
 
     /// Offers what was opened since the Offer, once the successor has said that it can take it.
@@ -231,15 +232,15 @@ impl Engine {
         self.waiting = self.asking.take();
         self.late.clear();
         self.shared.want_news(true);
-        tracing::info!(
+        log::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
             "handover begins"
         );
         if self.handovers == 1 && std::process::id() == 1 {
-            tracing::warn!("this process is PID 1: the container ends when it has drained");
+            log::warn!("this process is PID 1: the container ends when it has drained");
         } else if self.handovers == 1 && process::is_in_foreground() {
-            tracing::warn!(
+            log::warn!(
                 "this process is in the foreground of a terminal, which will take the prompt back \
                  when it has drained: the successor goes on in the background"
             );
@@ -282,7 +283,7 @@ impl Engine {
             }
             Err(error) if concern(&error) == Concern::Resources => Err(error),
             Err(error) => {
-                tracing::debug!(?role, %error, "nothing to lend");
+                log::debug!(?role, %error, "nothing to lend");
                 Ok(())
             }
         };
@@ -344,7 +345,7 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         self.active = Some(tokio::spawn(async move {
             shared.components.active(shared.options.hook_timeout).await;
-            tracing::info!(
+            log::info!(
                 generation = shared.generation,
                 pid = std::process::id(),
                 "active"
@@ -362,7 +363,7 @@ impl Engine {
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let answer = match outcome {
             Outcome::Committed { pid } => {
-                tracing::info!(
+                log::info!(
                     generation = generation + 1,
                     pid,
                     elapsed_ms,
@@ -377,7 +378,7 @@ impl Engine {
             }
             Outcome::Failed(failure) => {
                 let lines = handover.last_lines();
-                tracing::error!(
+                log::error!(
                     generation,
                     stage = %failure.stage,
                     component = failure.component,
@@ -395,7 +396,7 @@ impl Engine {
                 Err(Error::handover(failure, lines))
             }
             Outcome::Aborted(abort) => {
-                tracing::warn!(generation, elapsed_ms, "handover called off: {abort}");
+                log::warn!(generation, elapsed_ms, "handover called off: {abort}");
                 Err(Error::aborted(abort))
             }
         };
@@ -407,7 +408,7 @@ impl Engine {
 
     /// Answers a trigger that is not accepted.
     pub(super) fn answer(&mut self, error: Error) {
-        tracing::warn!(generation = self.shared.generation, "{error}");
+        log::warn!(generation = self.shared.generation, "{error}");
         if let Some(reply) = self.asking.take().and_then(|asker| asker.reply) {
             reply.send(Err(error)).ok();
         }
@@ -415,13 +416,13 @@ impl Engine {
 
     pub(super) fn write_pid_file(&self) {
         if let Some(Err(error)) = pid_file(&self.shared).map(|file| file.write()) {
-            tracing::error!(%error, "no pid file");
+            log::error!(%error, "no pid file");
         }
     }
 
     pub(super) fn assert_pid_file(&self) {
         if let Some(Err(error)) = pid_file(&self.shared).map(|file| file.assert()) {
-            tracing::error!(%error, "no pid file");
+            log::error!(%error, "no pid file");
         }
     }
 }
@@ -440,14 +441,14 @@ fn letters(entries: Vec<(Description, Arc<Socket>)>) -> impl Iterator<Item = Let
 }
 
 pub(super) fn letter(message: &ToSuccessor, descriptors: Vec<Lent>) -> Option<Letter> {
-    tracing::debug!(?message, "to the successor");
+    log::debug!(?message, "to the successor");
     match encode(message) {
         Ok(record) => Some(Letter {
             record,
             descriptors,
         }),
         Err(error) => {
-            tracing::error!(%error, "a message to the successor is too long");
+            log::error!(%error, "a message to the successor is too long");
             None
         }
     }

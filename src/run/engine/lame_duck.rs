@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::run::drain::FOREVER;
 use crate::run::input::Input;
+use crate::sys::log;
 
 /// The time in which a service that stops still accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl Engine {
         self.lame_duck = LameDuck::Lasts;
         self.shared.tokens.stopping.cancel();
         self.later(time.min(FOREVER), Input::LameDuckOver);
-        tracing::info!(
+        log::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
             connections = self.shared.tracker.open(),

@@ -12,6 +12,7 @@ use crate::run::handover::Handover;
 use crate::run::input::Input;
 use crate::run::peer::Lent;
 use crate::sys::channel::Record;
+use crate::sys::log;
 use crate::sys::room::free_descriptors;
 
 /// What has been sent to the successor and is not answered.
@@ -53,7 +54,7 @@ impl Engine {
         });
         let credit = connections.saturating_sub(self.sending.count() as u64);
         if let Err(error) = self.shared.lane.grant(credit, consents) {
-            tracing::warn!(%error, "connections cannot move");
+            log::warn!(%error, "connections cannot move");
         }
     }
 
@@ -76,7 +77,7 @@ impl Engine {
             let batch = match Batch::pack(departures) {
                 Ok(batch) => Arc::new(batch),
                 Err(error) => {
-                    tracing::warn!(%error, "connections cannot move");
+                    log::warn!(%error, "connections cannot move");
                     continue;
                 }
             };
@@ -137,7 +138,7 @@ impl Engine {
             return;
         }
         let free = free_descriptors().unwrap_or_else(|error| {
-            tracing::debug!(%error, "open descriptors cannot be counted");
+            log::debug!(%error, "open descriptors cannot be counted");
             UNCOUNTED
         });
         // Accepting goes on, and so does whatever else needs descriptors.

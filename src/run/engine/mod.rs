@@ -30,6 +30,7 @@ use crate::lifecycle::phase::Phase;
 use crate::lifecycle::token::Token;
 use crate::protocol::{self, Failed, Incumbent, Stage, Successor};
 use crate::sys::inherited::Start;
+use crate::sys::log;
 use crate::sys::process;
 
 /// How this process came to be.
@@ -180,7 +181,7 @@ impl Engine {
             let tell = move |from| {
                 queue.send(Input::Predecessor(from)).ok();
             };
-            let failed = |error| tracing::debug!(%error, "the predecessor does not listen");
+            let failed = |error| log::debug!(%error, "the predecessor does not listen");
             let peer = Peer::new(channel, failed)?;
             let pidfd = match offer
                 .as_ref()
@@ -207,7 +208,7 @@ impl Engine {
 
     /// Runs until this generation has ended.
     pub(crate) async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) -> End {
-        tracing::info!(
+        log::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
             predecessor = self.shared.predecessor.as_ref().map(|p| p.pid),
@@ -218,14 +219,14 @@ impl Engine {
             self.perform_as_successor(action);
         }
         while let Some(input) = inputs.recv().await {
-            tracing::trace!(?input, "input");
+            log::trace!(?input, "input");
             if matches!(input, Input::Departing) {
                 // Whoever leaves at the same time leaves in the same record.
                 tokio::task::yield_now().await;
             }
             // An error of this library must not take the service down, nor its way to end.
             if catch_unwind(AssertUnwindSafe(|| self.take(input))).is_err() {
-                tracing::error!(
+                log::error!(
                     generation = self.shared.generation,
                     pid = std::process::id(),
                     "the lifecycle task has panicked, and goes on"
@@ -346,7 +347,7 @@ impl Engine {
                 signal.as_str()
             });
         } else if is_one_of(&options.handover_signals) {
-            tracing::debug!(%signal, "trigger");
+            log::debug!(%signal, "trigger");
             self.trigger(0, None);
         }
     }
@@ -367,7 +368,7 @@ impl Engine {
     }
 
     fn stop(&mut self, by: &str) {
-        tracing::info!(
+        log::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
             by,
@@ -398,7 +399,7 @@ impl Engine {
             return;
         }
         if !success {
-            tracing::error!(generation = self.shared.generation, "{how} while it serves");
+            log::error!(generation = self.shared.generation, "{how} while it serves");
         }
         if self.lame_duck == LameDuck::Lasts {
             return self.end_lame_duck();

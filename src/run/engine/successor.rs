@@ -22,6 +22,7 @@ use crate::run::peer::Letter;
 use crate::run::shared::Shared;
 use crate::run::start::{Refused, adopt};
 use crate::sys::channel::truncated;
+use crate::sys::log;
 use crate::sys::{process, stdio};
 
 impl Engine {
@@ -34,7 +35,7 @@ impl Engine {
                 });
             }
             FromPeer::Gone(how) => {
-                tracing::debug!(how, "the predecessor has gone");
+                log::debug!(how, "the predecessor has gone");
                 self.predecessor_gone();
                 return self.succeed(successor::Event::PredecessorGone);
             }
@@ -47,7 +48,7 @@ impl Engine {
                 });
             }
         };
-        tracing::debug!(?message, "from the predecessor");
+        log::debug!(?message, "from the predecessor");
         if matches!(message, ToSuccessor::Connections { .. }) && self.released {
             return self.receive_connections(&message, record);
         }
@@ -154,10 +155,10 @@ impl Engine {
     }
 
     pub(super) fn tell_predecessor(&self, message: &ToIncumbent) {
-        tracing::debug!(?message, "to the predecessor");
+        log::debug!(?message, "to the predecessor");
         match (encode(message), &self.predecessor) {
             (Ok(record), Some(peer)) => peer.send(Letter::plain(record)),
-            (Err(error), _) => tracing::error!(%error, "a message to the predecessor is too long"),
+            (Err(error), _) => log::error!(%error, "a message to the predecessor is too long"),
             (_, None) => {}
         }
     }
@@ -166,9 +167,9 @@ impl Engine {
         self.shared.set_gates(State::Open);
         self.shared.set_phase(Phase::Serving);
         for warning in self.shared.store.apply_options() {
-            tracing::warn!("{warning}");
+            log::warn!("{warning}");
         }
-        tracing::info!(
+        log::info!(
             phase = %Phase::Serving,
             generation = self.shared.generation,
             pid = std::process::id(),
@@ -196,7 +197,7 @@ impl Engine {
             return;
         };
         if let Err(error) = stdio::restore_stderr(&stderr) {
-            tracing::warn!(%error, "standard error cannot be restored");
+            log::warn!(%error, "standard error cannot be restored");
         }
     }
 
@@ -209,7 +210,7 @@ impl Engine {
         }
         let keys = self.shared.store.close_unclaimed();
         if !keys.is_empty() {
-            tracing::warn!(endpoints = ?keys, "inherited endpoints that nobody claimed are closed");
+            log::warn!(endpoints = ?keys, "inherited endpoints that nobody claimed are closed");
         }
     }
 
@@ -219,7 +220,7 @@ impl Engine {
             .as_ref()
             .and_then(|offered| offered.offer.process_group);
         if let Some(Err(error)) = group.map(process::join_group) {
-            tracing::debug!(%error, "the predecessor's process group has gone");
+            log::debug!(%error, "the predecessor's process group has gone");
         }
     }
 
@@ -260,7 +261,7 @@ impl Engine {
             .saturating_sub(self.shared.options.max_draining.max(1));
         let (now, grace) = (process::uptime(), self.shared.options.kill_grace);
         for old in self.older.iter_mut().take(excess) {
-            tracing::warn!(
+            log::warn!(
                 generation = old.generation,
                 pid = old.pid,
                 "too many old generations drain: the oldest is ended"
@@ -272,7 +273,7 @@ impl Engine {
 
 pub(super) fn shorten(old: &mut Old, deadline: Duration, grace: Duration, shared: &Shared) {
     if let Err(error) = old.shorten(deadline, grace) {
-        tracing::debug!(
+        log::debug!(
             generation = old.generation,
             %error,
             "an old generation cannot be asked to end earlier"

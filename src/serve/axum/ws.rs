@@ -67,6 +67,7 @@ use ::axum::{
 use futures::{Sink, Stream, stream::FusedStream};
 use http::{HeaderValue, StatusCode, request::Parts};
 
+use crate::sys::log;
 use crate::{
     context::Context,
     lifecycle::{token::Token, tokens::Tokens},
@@ -207,7 +208,7 @@ impl IntoResponse for Rejection {
         match self {
             Self::Upgrade(rejection) => rejection.into_response(),
             Self::NoContext => {
-                tracing::error!("{self}");
+                log::error!("{self}");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         }
