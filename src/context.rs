@@ -250,7 +250,7 @@ impl Context {
     ///
     /// ```no_run
     /// # use std::time::Duration;
-    /// # use futures::{Stream, StreamExt, stream};
+    /// # use futures::{Stream, stream};
     /// # use handover::Context;
     /// fn ticks(cx: &Context) -> impl Stream<Item = String> + use<> {
     ///     let ticks = stream::unfold(0, |count| async move {

@@ -6,6 +6,7 @@
 
 mod claim;
 mod comparison;
+mod load;
 mod peer;
 mod program;
 mod report;
@@ -13,6 +14,7 @@ mod statistics;
 
 pub use claim::{Bound, Claim, Verdict};
 pub use comparison::{Comparison, Rounds, Unit};
+pub use load::{Load, compare_servers};
 pub use peer::{address, build_peer};
 pub use program::Program;
 pub use report::Report;

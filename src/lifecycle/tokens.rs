@@ -48,6 +48,15 @@ impl Tokens {
         self.draining.cancel();
     }
 
+    /// Whether half of the drain is over, by which every goodbye should have been said.
+    #[cfg(any(feature = "axum-ws", feature = "tungstenite"))]
+    pub(crate) fn is_half_over(&self) -> bool {
+        let is_over = |&Drain { since, deadline }: &Drain| {
+            since.elapsed() >= (deadline - since) / 2 || self.closing.is_cancelled()
+        };
+        self.drain.get().is_some_and(is_over)
+    }
+
     /// Waits until it is time to say goodbye: a random moment of the `window` that begins with the
     /// drain, so that those who are sent away do not all come back at once.
     ///

@@ -29,7 +29,7 @@ use crate::protocol::Manner;
 /// When the drain is aborted the connection is shut down from outside: whoever reads or writes is
 /// woken, reads fail with [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) and writes with
 /// [`BrokenPipe`](io::ErrorKind::BrokenPipe). Until then it costs what a
-/// [`TcpStream`] or a [`UnixStream`] costs.
+/// [`TcpStream`](tokio::net::TcpStream) or a [`UnixStream`](tokio::net::UnixStream) costs.
 ///
 /// # Migration
 ///

@@ -1,6 +1,6 @@
 //! Messages to records and back.
 
-use std::mem;
+use std::{io, iter};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -42,31 +42,52 @@ pub(crate) fn decode<M: DeserializeOwned>(record: &[u8]) -> Result<M, Garbage> {
 }
 
 /// Distributes what does not fit into one record over several, in order, with items that weigh at
-/// most `most` in each; there is at least one part.
+/// most `most` in each; each part is made when it is asked for.
 pub(super) fn split<T: Serialize>(
-    items: Vec<T>,
+    items: impl IntoIterator<Item = T>,
     weight: impl Fn(&T) -> usize,
     most: usize,
-) -> Vec<Vec<T>> {
+) -> impl Iterator<Item = Vec<T>> {
     // Leaves room for the rest of the message.
     const ROOM: usize = MAX_RECORD - 1024;
 
-    let mut parts = Vec::new();
-    let mut part = Vec::new();
-    let (mut length, mut weighs) = (0, 0);
-    for item in items {
-        let own_length = serde_json::to_vec(&item).map_or(0, |json| json.len() + 1);
-        let own_weight = weight(&item);
-        if !part.is_empty() && (length + own_length > ROOM || weighs + own_weight > most) {
-            parts.push(mem::take(&mut part));
-            (length, weighs) = (0, 0);
+    let mut items = items.into_iter().peekable();
+    let mut length_of_next = None;
+    iter::from_fn(move || {
+        let mut part = Vec::new();
+        let (mut length, mut weighs) = (0, 0);
+        while let Some(item) = items.peek() {
+            let own_length = length_of_next.take().unwrap_or_else(|| length_of(item));
+            let own_weight = weight(item);
+            if !part.is_empty() && (length + own_length > ROOM || weighs + own_weight > most) {
+                length_of_next = Some(own_length);
+                break;
+            }
+            length += own_length;
+            weighs += own_weight;
+            part.extend(items.next());
         }
-        length += own_length;
-        weighs += own_weight;
-        part.push(item);
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+/// The bytes that an item takes in a list.
+fn length_of<T: Serialize>(item: &T) -> usize {
+    struct Count(usize);
+
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
-    parts.push(part);
-    parts
+
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, item).map_or(0, |()| count.0 + 1)
 }
 
 #[cfg(not(handover_protocol = "newer"))]

@@ -147,7 +147,7 @@ impl ToSuccessor {
 impl ToIncumbent {
     /// Says ready in as many records as the keys need.
     pub(crate) fn ready(claimed: Vec<String>) -> impl Iterator<Item = Self> {
-        let mut parts = codec::split(claimed, |_| 0, 0);
+        let mut parts: Vec<_> = codec::split(claimed, |_| 0, 0).collect();
         let last = parts.pop().unwrap_or_default();
         parts
             .into_iter()

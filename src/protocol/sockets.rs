@@ -20,15 +20,12 @@ pub(crate) struct Sockets {
 impl Sockets {
     /// Distributes the sockets of an offer over records that fit; none where there are no sockets.
     pub(crate) fn split(entries: Vec<Description>) -> impl Iterator<Item = Self> {
-        codec::split(entries, Description::descriptors, MAX_DESCRIPTORS)
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .map(|entries| {
-                let count: usize = entries.iter().map(Description::descriptors).sum();
-                Self {
-                    descriptors: u32::try_from(count).expect("at most MAX_DESCRIPTORS"),
-                    entries,
-                }
-            })
+        codec::split(entries, Description::descriptors, MAX_DESCRIPTORS).map(|entries| {
+            let count: usize = entries.iter().map(Description::descriptors).sum();
+            Self {
+                descriptors: u32::try_from(count).expect("at most MAX_DESCRIPTORS"),
+                entries,
+            }
+        })
     }
 }

@@ -2,6 +2,7 @@
 //! it.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +34,7 @@ pub(crate) struct Handover {
     /// The pipe that is the successor's standard error.
     pipe: Option<Arc<OwnedFd>>,
     /// What of the Offer had no room in the channel before there was anybody to read it.
-    unsent: Vec<Letter>,
+    unsent: Unsent,
     successor: Option<Running>,
     timers: HashMap<Timer, AbortHandle>,
     queue: UnboundedSender<Input>,
@@ -88,13 +89,31 @@ impl Connection {
     }
 
     /// Puts letters into the channel as long as there is room, and gives back those that are left.
-    pub(crate) fn fill(&self, letters: Vec<Letter>) -> Vec<Letter> {
-        let mut letters = letters.into_iter().peekable();
+    pub(crate) fn fill(
+        &self,
+        letters: impl Iterator<Item = Letter> + Send + Sync + 'static,
+    ) -> Unsent {
+        let mut letters = letters.peekable();
         while letters
             .next_if(|letter| letter.post(&self.ours).is_ok())
             .is_some()
         {}
-        letters.collect()
+        Unsent(Box::new(letters))
+    }
+}
+
+/// What did not fit into the channel: written when the successor starts, which costs it no time.
+pub(crate) struct Unsent(Box<dyn Iterator<Item = Letter> + Send + Sync>);
+
+impl Unsent {
+    pub(crate) fn nothing() -> Self {
+        Self(Box::new(std::iter::empty()))
+    }
+}
+
+impl fmt::Debug for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsent").finish_non_exhaustive()
     }
 }
 
@@ -105,7 +124,7 @@ impl Handover {
         number: u64,
         program: io::Result<Resolved>,
         connection: io::Result<Connection>,
-        unsent: Vec<Letter>,
+        unsent: Unsent,
         blocked: SigSet,
         queue: UnboundedSender<Input>,
     ) -> Self {
@@ -201,7 +220,8 @@ impl Handover {
     pub(crate) fn send_rest(&mut self) {
         if let Some(running) = &self.successor {
             self.unsent
-                .drain(..)
+                .0
+                .by_ref()
                 .for_each(|letter| running.peer.send(letter));
         }
     }

@@ -60,7 +60,7 @@ pub mod ws;
 /// | HTTP/1.1, silent or idle | stays open; its next request is answered, and that response announces the end |
 /// | HTTP/2 | is told with a GOAWAY that refuses nothing, then with one that names the last stream; streams finish |
 /// | HTTP/2, begun in the drain | the same after its first request |
-/// | upgraded (WebSocket, CONNECT) | is the application's: see [`Context::draining`](crate::Context::draining) |
+/// | upgraded (WebSocket, CONNECT) | is the application's: see [`Context::draining`](crate::Context::draining); with the feature `axum-ws` a WebSocket says goodbye by itself |
 ///
 /// An end is announced with `Connection: close` (RFC 9112, section 9.6). After that response the connection closes
 /// slowly: it is shut on this side, and read and discarded until the client closes it as well, is silent for 1 s, or

@@ -54,9 +54,10 @@ impl Default for Manner {
 
 /// A WebSocket that sends a close frame when its generation drains, and goes on receiving until that of the peer.
 ///
-/// The frame goes out while its owner waits for a message, so not between a message and its answer. What the peer has
-/// sent before it saw the frame is still received, though it can be answered no more: nothing that was answered is
-/// lost, and what was not the peer sends again.
+/// The frame goes out while its owner waits for a message, so not between a message and its answer; from an owner that
+/// never waits for one it goes out when it sends after half of the drain. What the peer has sent before it saw the
+/// frame is still received, though it can be answered no more: nothing that was answered is lost, and what was not the
+/// peer sends again.
 ///
 /// One that its owner drops in the drain is kept until the peer has answered, for a socket that is closed with bytes
 /// unread resets the connection, and takes the close frame with it.
@@ -141,6 +142,10 @@ impl<S: Socket> Goodbye<S> {
     }
 
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Failure>> {
+        if matches!(self.state, State::Open | State::Due(_)) && self.tokens.is_half_over() {
+            self.state = State::Due(0);
+            self.poll_goodbye(cx);
+        }
         self.pin().poll_ready(cx)
     }
 
@@ -180,7 +185,7 @@ impl<S: Socket> Goodbye<S> {
     /// Sends the close frame once it is due. An error is one of the connection, which reading will tell of.
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) {
         if let State::Due(_) = self.state {
-            self.state = match self.poll_ready(cx) {
+            self.state = match self.pin().poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
                     let frame = S::close_frame(self.manner.code, REASON);
                     match self.pin().start_send(frame) {
@@ -345,6 +350,23 @@ mod tests {
         assert_eq!(next(&mut peer).await, Message::text("an answer"));
         assert!(receive(&mut socket).now_or_never().is_none());
         closed(&mut peer).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_only_sends_is_told_by_an_error() {
+        let tokens = Tokens::new();
+        let (mut socket, mut peer) = pair(&tokens).await;
+        drain(&tokens);
+        tokio::time::sleep(2 * WINDOW).await;
+        send(&mut socket, "a long story")
+            .await
+            .expect("it may go on");
+        tokio::time::sleep(6 * WINDOW).await;
+        assert!(send(&mut socket, "and so on").await.is_err());
+        drop(socket);
+        assert_eq!(next(&mut peer).await, Message::text("a long story"));
+        closed(&mut peer).await;
+        assert!(peer.next().await.is_none(), "an orderly end");
     }
 
     #[tokio::test(start_paused = true)]

@@ -44,6 +44,8 @@ enum Leaving {
 impl<I: Transport, S: Application> Http2<I, S> {
     pub(crate) fn new(io: Io<I>, service: S, server: &Server) -> Self {
         let activity = Arc::clone(io.activity());
+        // Not even between two requests, where it goes on reading: of the end that it has announced.
+        activity.set_moves(false);
         let service = ExchangeService::new(service, Arc::clone(&activity));
         Self {
             hyper: server.http2().serve_connection(TokioIo::new(io), service),

@@ -18,8 +18,10 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 use crate::net::{conn::Conn, listener::Listener, peer::Peer};
 
+mod below;
 mod tls_conn;
 
+use self::below::Below;
 pub use self::tls_conn::TlsConn;
 
 /// A listener whose connections speak TLS.
@@ -162,7 +164,7 @@ impl TlsListener {
     fn begin(&mut self, conn: Conn) {
         let peer = conn.peer().clone();
         let limit = self.handshake_timeout;
-        let handshake = timeout(limit, self.acceptor.accept(conn));
+        let handshake = timeout(limit, self.acceptor.accept(Below::new(conn)));
         self.handshakes.spawn(async move {
             match handshake.await {
                 Ok(Ok(stream)) => return Some(TlsConn::new(stream)),

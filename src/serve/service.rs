@@ -113,6 +113,10 @@ where
             .expect("a future is not polled after it has resolved");
         let upgrades = response.status() == StatusCode::SWITCHING_PROTOCOLS
             || (*this.tunnel && response.status().is_success());
+        if upgrades {
+            // It is the application's from here on, which goes on reading from it.
+            exchange.activity().set_moves(false);
+        }
         if *this.version < Version::HTTP_2 && !upgrades && exchange.activity().is_last_response() {
             announce_close(&mut response, *this.version);
             exchange.activity().set_ending(Ending::Lingering);

@@ -1,7 +1,7 @@
 //! tonic, alone or together with axum on one port, served and drained without loss.
 //!
-//! [`serve`] takes the place of tonic's `Server`. That one can be given a [`Listener`], too: its connections implement
-//! [`Connected`].
+//! [`serve`] takes the place of tonic's `Server`. That one can be given a [`Listener`](crate::Listener), too: its
+//! connections implement [`Connected`].
 
 use std::{convert::Infallible, future::IntoFuture, io, net::SocketAddr};
 

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use handover_tests::load::Kind;
 use handover_tests::{Exit, Identity, Load, Program, Signal, Target, within};
 use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -54,7 +55,6 @@ async fn grpcio_loses_no_call() {
         unary: u64,
         streams: u64,
         failed: Vec<String>,
-        generations: u32,
     }
 
     let running = start(TONIC).await;
@@ -66,30 +66,32 @@ async fn grpcio_loses_no_call() {
         .kill_on_drop(true)
         .spawn()
         .expect("/usr/bin/python3 can be executed (Debian: python3)");
-    let mut probe = connect(&running.target).await;
-    let mut incumbent = who(&mut probe).await;
-    for _ in 0..HANDOVERS {
-        signal(incumbent, Signal::HUP);
-        let before = incumbent;
-        while incumbent == before {
-            incumbent = who(&mut connect(&running.target).await).await;
-        }
-        if let Some(old @ 1..) = before.generation.checked_sub(2) {
+    let output = client.stdout.take().expect("it was asked for");
+    let mut output = BufReader::new(output).lines();
+    let mut line = async || {
+        let line = within("a line of the client", output.next_line()).await;
+        line.expect("text")
+            .expect("the client failed: install python3-grpcio if it has no module `grpc`")
+    };
+    for generation in 1..=HANDOVERS {
+        let line = line().await;
+        let numbers: Vec<u32> = line.split(' ').flat_map(str::parse).collect();
+        let [pid, answered] = numbers[..] else {
+            panic!("not who has answered: {line}");
+        };
+        assert_eq!(answered, generation);
+        signal(Identity { generation, pid }, Signal::HUP);
+        // Of those that drain at once the oldest is cut when there are too many.
+        if let Some(old @ 1..) = generation.checked_sub(2) {
             running.ended(old).await;
         }
     }
+    line().await;
     // Its standard input ends.
     drop(client.stdin.take());
-    let output = within("the end of the client", client.wait_with_output()).await;
-    let output = output.expect("it was started");
-    assert!(
-        output.status.success(),
-        "the client failed: install python3-grpcio if it has no module `grpc`"
-    );
-    let counted: Counted = serde_json::from_slice(&output.stdout).expect("what it has counted");
+    let counted: Counted = serde_json::from_str(&line().await).expect("what it has counted");
     assert_eq!(counted.failed, Vec::<String>::new(), "{counted:?}");
     assert!(counted.unary > 0 && counted.streams > 0, "{counted:?}");
-    assert!(counted.generations > HANDOVERS / 2, "{counted:?}");
 }
 
 /// At the deadline a stream ends with a status, and not with a broken connection; so does a call without an answer.
@@ -195,11 +197,6 @@ async fn channel(target: &Target) -> Channel {
 
 async fn connect(target: &Target) -> GreeterClient<Channel> {
     GreeterClient::new(channel(target).await)
-}
-
-async fn who(client: &mut GreeterClient<Channel>) -> Identity {
-    let answer = within("an answer", client.who(WhoRequest { ms: 0 })).await;
-    identity(answer.expect("an answer").get_ref())
 }
 
 fn identity(identity: &greeter::Identity) -> Identity {
@@ -323,13 +320,18 @@ impl Words {
     }
 }
 
-/// Whether a call was given back because its connection was left in that moment. hyper says so of requests of which
-/// not a byte was sent; tonic does not send them anew, where other clients of gRPC do.
+/// Whether a call was given back because its connection was left in that moment: hyper had not begun with it, or HTTP/2
+/// would not send it after the GOAWAY. Other clients of gRPC send it anew, tonic's does not. That a server breaks off
+/// no stream with a GOAWAY is seen by a client that can tell the two apart, in `servers_drain`.
 fn was_not_sent(status: &Status) -> bool {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
         let hyper: Option<&hyper::Error> = error.downcast_ref();
-        if hyper.is_some_and(hyper::Error::is_canceled) {
+        let h2: Option<&h2::Error> = error.downcast_ref();
+        let left = |error: &h2::Error| {
+            error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+        };
+        if hyper.is_some_and(hyper::Error::is_canceled) || h2.is_some_and(left) {
             return true;
         }
         source = error.source();

@@ -30,20 +30,14 @@ async fn every_websocket_gets_a_close_frame_and_no_message_is_lost() {
         let members = join_all((0..MEMBERS).map(|member| talk(&running.target, member, &closes)));
         let hand_over = async {
             for handover in 1..=HANDOVERS {
-                let answered = |answers: &Vec<Event>| {
-                    let of_this = answers.iter().filter(|event| event.generation == handover);
-                    of_this.filter(|event| event.closed.is_none()).count() >= MEMBERS
-                };
+                let answered = |events: &Vec<Event>| members_of(events, handover, false) == MEMBERS;
                 let mut seen = closes.subscribe();
                 within("answers", seen.wait_for(answered))
                     .await
                     .expect("members");
                 let (_, process) = serving(&running, handover).await;
                 process.signal(Signal::HUP).expect("it serves");
-                let closed = |closes: &Vec<Event>| {
-                    let of_this = closes.iter().filter(|event| event.generation == handover);
-                    of_this.filter_map(|event| event.closed).count() == MEMBERS
-                };
+                let closed = |events: &Vec<Event>| members_of(events, handover, true) == MEMBERS;
                 within("closes", seen.wait_for(closed))
                     .await
                     .expect("members");
@@ -305,8 +299,19 @@ type Socket = WebSocketStream<TcpStream>;
 /// An answer, or the close frame that the connection ended with.
 #[derive(Clone, Debug)]
 struct Event {
+    member: usize,
     generation: u32,
     closed: Option<Instant>,
+}
+
+/// How many members a generation has answered, or closed.
+fn members_of(events: &[Event], generation: u32, closed: bool) -> usize {
+    let of_this = events.iter().filter(|event| event.generation == generation);
+    let of_this = of_this.filter(|event| event.closed.is_some() == closed);
+    of_this
+        .map(|event| event.member)
+        .collect::<BTreeSet<_>>()
+        .len()
 }
 
 /// Sends one message after the other over one connection after the other, and returns them all.
@@ -334,6 +339,7 @@ async fn talk(target: &Target, member: usize, events: &watch::Sender<Vec<Event>>
                     generation = Some(identity.generation);
                     events.send_modify(|events| {
                         events.push(Event {
+                            member,
                             generation: identity.generation,
                             closed: None,
                         });
@@ -354,7 +360,13 @@ async fn talk(target: &Target, member: usize, events: &watch::Sender<Vec<Event>>
         // One that was sent away before its first answer does not count.
         if let Some(generation) = generation {
             ended += 1;
-            events.send_modify(|events| events.push(Event { generation, closed }));
+            events.send_modify(|events| {
+                events.push(Event {
+                    member,
+                    generation,
+                    closed,
+                })
+            });
         }
     }
     sent

@@ -1,4 +1,6 @@
-"""Calls the service of examples/tonic with gRPC's own client until standard input ends, and prints what it has counted.
+"""Calls the service of examples/tonic with gRPC's own client until standard input ends.
+
+Prints a line for each new generation that has answered, `<pid> <generation>`, and at the end what it has counted.
 
 The messages are written by hand: they are short, and python3-protobuf is not needed.
 """
@@ -12,11 +14,11 @@ import grpc
 over = threading.Event()
 lock = threading.Lock()
 counted = {"unary": 0, "streams": 0, "failed": []}
-generations = set()
+newest = 0
 
 
-def generation(identity):
-    """The second field of an Identity, both being varints."""
+def numbers(identity):
+    """The fields of an Identity, both being varints."""
     numbers = []
     at = 0
     while at < len(identity):
@@ -30,13 +32,17 @@ def generation(identity):
             if byte < 0x80:
                 break
         numbers.append(number)
-    return numbers[1]
+    return numbers
 
 
 def count(what, identities):
+    global newest
     with lock:
         counted[what] += 1
-        generations.update(map(generation, identities))
+        for pid, generation in map(numbers, identities):
+            if generation > newest:
+                newest = generation
+                print(pid, generation, flush=True)
 
 
 def fail(what, error):
@@ -81,4 +87,4 @@ sys.stdin.read()
 over.set()
 for client in clients:
     client.join()
-json.dump({**counted, "generations": len(generations)}, sys.stdout)
+print(json.dumps(counted))

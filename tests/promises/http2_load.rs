@@ -11,6 +11,7 @@ use hyper::Request;
 use hyper::body::Bytes;
 use tokio::net::TcpStream;
 
+use crate::goaway::{LastStream, Watched};
 use crate::tally::{Share, Tally};
 
 /// Lets `connections` clients ask on `streams` streams each, without a pause.
@@ -34,9 +35,10 @@ async fn converse(
     streams: usize,
     share: &Share,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let (sender, connection) = client::handshake(TcpStream::connect(address).await?).await?;
+    let (io, last) = Watched::new(TcpStream::connect(address).await?);
+    let (sender, connection) = client::handshake(io).await?;
     let connection = tokio::spawn(connection);
-    let streams = (0..streams).map(|_| stream(address, sender.clone(), share));
+    let streams = (0..streams).map(|_| stream(address, sender.clone(), &last, share));
     join_all(streams).await;
     drop(sender);
     // A GOAWAY without an error ends it without one.
@@ -47,7 +49,7 @@ async fn converse(
     Ok(())
 }
 
-async fn stream(address: SocketAddr, sender: SendRequest<Bytes>, share: &Share) {
+async fn stream(address: SocketAddr, sender: SendRequest<Bytes>, last: &LastStream, share: &Share) {
     let mut sender = Some(sender);
     while let Some(ready) = sender.take().filter(|_| !share.is_over()) {
         let request = Request::get(format!("http://{address}/")).body(());
@@ -67,8 +69,11 @@ async fn stream(address: SocketAddr, sender: SendRequest<Bytes>, share: &Share) 
             Err(error) if error.is_go_away() && error.is_remote() => return share.unsent(),
             Err(error) => return share.failed(format_args!("nothing could be sent: {error}")),
         };
+        let id = response.stream_id().as_u32();
         match identity(response).await {
             Ok(identity) => share.answered(identity),
+            // It was queued behind the answer to the server's ping.
+            Err(_) if last.is_before(id) => return share.unsent(),
             Err(error) => share.failed(format_args!("a stream failed: {error}")),
         }
     }

@@ -8,6 +8,7 @@ mod connections_move;
 mod datagrams_survive;
 mod environment_is_kept;
 mod exclusive_things;
+mod goaway;
 mod goodbyes_are_said;
 #[path = "../../examples/tonic/greeter.rs"]
 mod greeter;

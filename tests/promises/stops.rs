@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use handover_tests::load::{Cause, Kind};
 use handover_tests::{Exit, Load, Process, Signal, Target, eventually};
@@ -212,6 +212,37 @@ async fn a_stop_ends_all_old_generations_too() {
         signal(running.identity().await, Signal::TERM);
         running.service.ended().await;
     }
+}
+
+/// Whoever collects events panics where standard error is a pipe that nobody reads any more.
+#[tokio::test]
+async fn a_broken_standard_error_keeps_nobody_from_handing_over_and_stopping() {
+    let fixture = Fixture::new();
+    let service = fixture
+        .started_by("sh")
+        .args(["-c", "exec 3>&1; \"$0\" 2>&1 >&3 | true"])
+        .arg(fixture.path("service"))
+        .start()
+        .expect("`sh` can be executed");
+    let mut target = None;
+    for generation in 1..=3 {
+        let serves = format!("generation={generation} serves");
+        let line = service.output().find(&serves).await.text;
+        let lines = service.output().lines();
+        let target = target.get_or_insert_with(|| {
+            let line = lines.iter().find(|line| line.text.contains("listening on"));
+            let address = line.and_then(|line| line.text.split(['[', ']']).nth(1));
+            Target::from(address.expect("an address").parse::<SocketAddr>().expect("one"))
+        });
+        let identity = service.generation(target, generation).await;
+        assert!(line.contains(&format!("pid={}", identity.pid)), "{line}");
+        let asked = match generation {
+            3 => Signal::TERM,
+            _ => Signal::HUP,
+        };
+        signal(identity, asked);
+    }
+    service.ended().await;
 }
 
 /// A successor that stops before its predecessor has answered still knows of the old generations:

@@ -28,7 +28,7 @@ pub(crate) struct Share {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) answered: u64,
-    /// Requests that their client has not sent, because it was told to go; it has sent them anew.
+    /// Requests that were not sent, or not processed, because their client was told to go; it has sent them anew.
     pub(crate) unsent: u64,
     /// Connections that were left because the server has said so.
     pub(crate) left: u64,

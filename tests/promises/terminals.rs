@@ -38,8 +38,19 @@ async fn ctrl_c_stops_the_service_after_handovers() {
             let process = Process::open(incumbent.pid).expect("it serves");
             started.terminal.press("\x03");
             process.exited().await;
-            let stopped = format!("pid={} by=\"SIGINT\"", incumbent.pid);
-            started.service.output().find(&stopped).await;
+            let stopped = |by: &str| format!("pid={} by=\"{by}\"", incumbent.pid);
+            let stopped = match shell {
+                Shell::Interactive => vec![stopped("SIGINT")],
+                // The leader of the terminal dies of the same Ctrl-C, and the kernel hangs up.
+                Shell::Script => vec![stopped("SIGINT"), stopped("the loss of the terminal")],
+            };
+            let output = started.service.output();
+            let is_it = |text: &str| stopped.iter().any(|stopped| text.contains(stopped));
+            output
+                .wait_for(&stopped[0], |lines| {
+                    lines.iter().any(|line| is_it(&line.text)).then_some(())
+                })
+                .await;
             started.no_service_is_left(shell).await;
         }
     }

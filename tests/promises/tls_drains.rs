@@ -1,12 +1,20 @@
 //! Behind TLS nothing is lost either, as long as clients do not think for longer than the drain lasts:
 //! a connection is announced to end, and neither handshakes nor quiet clients hold anybody up.
 
+use std::convert::Infallible;
+use std::io::Write;
+
 use handover_tests::load::{Kind, Report};
 use handover_tests::{Exit, Load, Program, Signal, Target, believing, within};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::{Running, all, millis, signal};
 
@@ -15,7 +23,8 @@ use crate::support::{Running, all, millis, signal};
 async fn requests_over_tls_are_answered() {
     let endings = |server: &str| Program::new(env!("CARGO_BIN_EXE_endings")).arg(server);
     let example = Program::new(env!("CARGO_BIN_EXE_example-tls")).arg("127.0.0.1:0");
-    for program in [endings("tls"), endings("axum-tls"), example] {
+    let servers = ["tls", "axum-tls", "hyper-tls"].map(endings);
+    for program in servers.into_iter().chain([example]) {
         let running = start(program).await;
         let plan = Load::on(running.target.clone())
             .pause(Kind::Idle, millis(200)..=millis(600))
@@ -44,6 +53,32 @@ async fn requests_over_tls_are_answered() {
             "closed without a word:\n{report}"
         );
     }
+}
+
+/// Ours and tonic's own, on the same listener.
+#[tokio::test]
+async fn grpc_over_tls_is_carried_to_its_end() {
+    all(["grpc-tls", "tonic-tls"], async |server| {
+        let running = start(Program::new(env!("CARGO_BIN_EXE_endings")).arg(server)).await;
+        let mut client = grpc(&running.target).await;
+        assert_eq!(check(&mut client, 1).await, Ok(()), "{server}");
+        running
+            .service
+            .first()
+            .signal(Signal::HUP)
+            .expect("it serves");
+        running
+            .service
+            .output()
+            .find("draining phase=draining generation=1")
+            .await;
+        assert_eq!(running.service.first().exited().await, Exit::Code(0));
+        let output = running.service.output().to_string();
+        assert!(!output.contains("what is left is cut"), "{output}");
+        // The channel connects anew.
+        assert_eq!(check(&mut client, 2).await, Ok(()), "{server}");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -128,6 +163,36 @@ async fn a_quiet_connection_is_closed_with_a_word_at_the_deadline() {
     assert!(!output.contains("what is left is cut"), "{output}");
 }
 
+/// The last look comes when part of a request has been read, and nothing of it can be understood yet.
+#[tokio::test]
+async fn part_of_a_record_is_a_request_that_has_arrived() {
+    let program = Program::new(env!("CARGO_BIN_EXE_endings")).arg("tls");
+    let running = start(program.env("ENDINGS_DRAIN_TIMEOUT", "5000")).await;
+    let mut quiet = connect(&running.target).await;
+    let mut torn = connect(&running.target).await;
+    for stream in [&mut quiet, &mut torn] {
+        assert!(ask(stream, "/").await.contains("generation=1"));
+    }
+    let first = running.service.first();
+    first.signal(Signal::HUP).expect("it serves");
+    let drains = "draining phase=draining generation=1";
+    running.service.output().find(drains).await;
+    let mut record = Vec::new();
+    let (stream, session) = torn.get_mut();
+    let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    session.writer().write_all(request).expect("memory");
+    session.write_tls(&mut record).expect("memory");
+    let (begin, rest) = record.split_at(record.len() / 2);
+    stream.write_all(begin).await.expect("it is open");
+    // Its end is the last look.
+    let end = within("the last look", quiet.read(&mut [0])).await;
+    assert_eq!(end.expect("an orderly end"), 0);
+    stream.write_all(rest).await.expect("it is open");
+    let answer = receive(&mut torn).await;
+    assert!(answer.contains("generation=1"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+}
+
 /// Starts a service that speaks TLS, and waits until it serves.
 async fn start(program: Program) -> Running {
     let service = program.start().expect("a program");
@@ -167,12 +232,34 @@ async fn connect(target: &Target) -> TlsStream<TcpStream> {
     within("a handshake", handshake).await.expect("TLS")
 }
 
+async fn grpc(target: &Target) -> HealthClient<Channel> {
+    let target = target.clone();
+    let connector = tower::service_fn(move |_: Uri| {
+        let target = target.clone();
+        async move { Ok::<_, Infallible>(TokioIo::new(connect(&target).await)) }
+    });
+    let endpoint = Endpoint::from_static("http://localhost");
+    let channel = within("a connection", endpoint.connect_with_connector(connector)).await;
+    HealthClient::new(channel.expect("gRPC"))
+}
+
+/// Asks for a service that only one generation has.
+async fn check(client: &mut HealthClient<Channel>, generation: u32) -> Result<(), Code> {
+    let service = format!("generation {generation}");
+    let answer = within("an answer", client.check(HealthCheckRequest { service })).await;
+    answer.map(drop).map_err(|status| status.code())
+}
+
 async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     stream
         .write_all(request.as_bytes())
         .await
         .expect("it is open");
+    receive(stream).await
+}
+
+async fn receive(stream: &mut TlsStream<TcpStream>) -> String {
     let mut buffer = [0; 1024];
     // A server sends an answer as short as this one at once.
     let count = within("an answer", stream.read(&mut buffer))

@@ -17,7 +17,7 @@ use crate::protocol::{
     Capabilities, LATE_SOCKETS, Offer, Outcome, Role, Sockets, ToIncumbent, ToSuccessor, Versions,
     decode, encode,
 };
-use crate::run::handover::{Connection, Handover, Started};
+use crate::run::handover::{Connection, Handover, Started, Unsent};
 use crate::run::input::FromPeer;
 use crate::run::peer::{Lent, Letter};
 use crate::socket::{Description, Kind, Socket};
@@ -251,7 +251,7 @@ impl Engine {
         });
         let (connection, unsent) = match connection {
             Ok((connection, unsent)) => (Ok(connection), unsent),
-            Err(error) => (Err(error), Vec::new()),
+            Err(error) => (Err(error), Unsent::nothing()),
         };
         self.spawning = true;
         self.handover = Some(Handover::start(
@@ -268,7 +268,10 @@ impl Engine {
     ///
     /// What this process does not have is left out. What it has and cannot copy for a lack of
     /// descriptors is an error: a successor without it would serve, and write to a closed pipe.
-    pub(super) fn offer(&mut self, connection: &Connection) -> io::Result<Vec<Letter>> {
+    pub(super) fn offer(
+        &mut self,
+        connection: &Connection,
+    ) -> io::Result<impl Iterator<Item = Letter> + use<>> {
         let mut descriptors = Vec::new();
         let mut roles = Vec::new();
         let mut lend = |role, fd: io::Result<OwnedFd>| match fd {
@@ -324,7 +327,7 @@ impl Engine {
             descriptors: roles,
         };
         let offer = letter(&ToSuccessor::Offer(offer), descriptors);
-        Ok(offer.into_iter().chain(letters(entries)).collect())
+        Ok(offer.into_iter().chain(letters(entries)))
     }
 
     pub(super) fn tell_successor(&self, message: &ToSuccessor) {

@@ -229,7 +229,8 @@ impl IntoResponse for Rejection {
 /// peer's until the deadline of the drain. So a handler may as well return as soon as
 /// [`draining`](Self::draining) is reached.
 ///
-/// A handler that never waits for a message keeps its socket from saying goodbye, and from noticing that the peer has.
+/// A handler that only sends gets an error once half of the drain is over, and ends by it. One that does neither keeps
+/// its socket from saying goodbye, and from noticing that the peer has.
 pub struct WebSocket(Goodbye<ws::WebSocket>);
 
 impl WebSocket {

@@ -4,12 +4,13 @@ use std::{
     fmt,
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{rustls::ServerConnection, server::TlsStream};
 
+use super::below::Below;
 use crate::net::{conn::Conn, peer::Peer};
 
 /// A connection that a [`TlsListener`](super::TlsListener) has accepted, and whose handshake is complete.
@@ -17,11 +18,13 @@ use crate::net::{conn::Conn, peer::Peer};
 /// What a [`Conn`] is to the drain, this is as well. Shutting it down says `close_notify`.
 pub struct TlsConn {
     // The state of a session is large, and connections are moved.
-    stream: Box<TlsStream<Conn>>,
+    stream: Box<TlsStream<Below>>,
 }
 
 impl TlsConn {
-    pub(super) fn new(stream: TlsStream<Conn>) -> Self {
+    pub(super) fn new(mut stream: TlsStream<Below>) -> Self {
+        // That was the handshake.
+        stream.get_mut().0.begun = false;
         Self {
             stream: Box::new(stream),
         }
@@ -30,7 +33,7 @@ impl TlsConn {
     /// Returns the connection below. Reading from its socket, or writing to it, would break the session.
     #[must_use]
     pub fn get_ref(&self) -> &Conn {
-        self.stream.get_ref().0
+        &self.stream.get_ref().0.conn
     }
 
     /// Returns the address of the other end.
@@ -43,12 +46,6 @@ impl TlsConn {
     #[must_use]
     pub fn session(&self) -> &ServerConnection {
         self.stream.get_ref().1
-    }
-
-    /// Returns the stream of tokio-rustls.
-    #[must_use]
-    pub fn into_inner(self) -> TlsStream<Conn> {
-        *self.stream
     }
 }
 
@@ -67,7 +64,12 @@ impl AsyncRead for TlsConn {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.stream.get_mut().0.begun = false;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -105,7 +107,8 @@ impl AsyncWrite for TlsConn {
 impl crate::serve::transport::Transport for TlsConn {
     fn has_arrived(&self) -> bool {
         // A session that wants to read has no plaintext left.
-        !self.session().wants_read() || self.get_ref().has_arrived()
+        let begun = self.stream.get_ref().0.begun;
+        begun || !self.session().wants_read() || self.get_ref().has_arrived()
     }
 }
 

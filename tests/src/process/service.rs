@@ -191,7 +191,7 @@ mod tests {
             "(sleep 1000 &); echo up",
             "setsid sleep 1000 & echo up; wait",
             "trap '' TERM HUP INT; echo up; while :; do sleep 1000; done",
-            "setsid sh -c 'exec env -i sleep 1000' & sleep 1000 & echo up; kill -STOP $$",
+            "setsid sleep 1000 & env -i sleep 1000 & sleep 1000 & echo up; kill -STOP $$",
             "sleep 1000 & echo up; exec false",
         ] {
             let service = shell(script);
