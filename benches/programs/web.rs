@@ -69,7 +69,9 @@ async fn main(cx: Context) -> Result<(), Box<dyn Error>> {
                 .await?;
         }
         _ => {
-            return Err("usage: web handover|axum|handover-hyper|hyper|handover-tonic|tonic".into());
+            return Err(
+                "usage: web handover|axum|handover-hyper|hyper|handover-tonic|tonic".into(),
+            );
         }
     }
     Ok(())

@@ -232,7 +232,12 @@ async fn a_broken_standard_error_keeps_nobody_from_handing_over_and_stopping() {
         let target = target.get_or_insert_with(|| {
             let line = lines.iter().find(|line| line.text.contains("listening on"));
             let address = line.and_then(|line| line.text.split(['[', ']']).nth(1));
-            Target::from(address.expect("an address").parse::<SocketAddr>().expect("one"))
+            Target::from(
+                address
+                    .expect("an address")
+                    .parse::<SocketAddr>()
+                    .expect("one"),
+            )
         });
         let identity = service.generation(target, generation).await;
         assert!(line.contains(&format!("pid={}", identity.pid)), "{line}");
