@@ -5,8 +5,8 @@
 //! one, the *incumbent*, stop accepting; it finishes what it has and exits. If the successor fails before it serves,
 //! whatever the way, the incumbent goes on as if nothing had happened, and its log says why.
 //!
-//! This is the reference. The [README] has the overview, [how it works] the transaction with every failure, and
-//! [migrating] the way from `tokio::main`, ecdysis and tableflip.
+//! This is the reference. The [README] has the overview, [how it works] the transaction with every failure, [draining]
+//! what happens to each kind of connection, and [migrating] the way from `tokio::main`, ecdysis and tableflip.
 //!
 //! # A service
 //!
@@ -275,6 +275,7 @@
 //!
 //! [README]: https://crates.io/crates/handover
 //! [how it works]: https://docs.rs/crate/handover/latest/source/docs/how-it-works.md
+//! [draining]: https://docs.rs/crate/handover/latest/source/docs/draining.md
 //! [migrating]: https://docs.rs/crate/handover/latest/source/docs/migrating.md
 //! [sd_listen_fds(3)]: https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
 #![cfg_attr(
@@ -371,6 +372,9 @@ pub mod server {
 mod documents {
     #[doc = include_str!("../README.md")]
     struct Readme;
+
+    #[doc = include_str!("../docs/draining.md")]
+    struct Draining;
 
     #[doc = include_str!("../docs/migrating.md")]
     struct Migrating;

@@ -40,6 +40,8 @@ use crate::sys::watch::watch;
 /// [`ready`](crate::Context::ready) has resolved, connections wait in the kernel's queue, where the
 /// predecessor finds them if this generation fails.
 ///
+/// Connections that the predecessor sends, because they can go on here, come out ahead of new ones.
+///
 /// Dropping it while this generation serves ends the endpoint: its sockets are closed, and it can be
 /// bound anew.
 ///

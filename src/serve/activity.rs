@@ -21,6 +21,7 @@ pub(crate) struct Activity {
     served: AtomicBool,
     head_begun: AtomicBool,
     sight_lost: AtomicBool,
+    body_left: AtomicBool,
     ending: AtomicU8,
     moves: AtomicBool,
 }
@@ -44,6 +45,7 @@ impl Activity {
             served: AtomicBool::new(false),
             head_begun: AtomicBool::new(false),
             sight_lost: AtomicBool::new(false),
+            body_left: AtomicBool::new(false),
             ending: AtomicU8::new(Ending::Plain as u8),
             moves: AtomicBool::new(false),
         })
@@ -54,6 +56,7 @@ impl Activity {
         self.served.store(false, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
         self.sight_lost.store(false, Ordering::Relaxed);
+        self.body_left.store(false, Ordering::Relaxed);
         self.set_ending(Ending::Plain);
     }
 
@@ -63,6 +66,7 @@ impl Activity {
         self.served.store(true, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
         self.sight_lost.store(false, Ordering::Relaxed);
+        self.body_left.store(false, Ordering::Relaxed);
         Exchange(Arc::clone(self))
     }
 
@@ -82,6 +86,16 @@ impl Activity {
     /// Returns whether the last request may still be coming in though no exchange is open.
     pub(crate) fn has_lost_sight(&self) -> bool {
         self.sight_lost.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a service has dropped the body of a request before its end.
+    pub(crate) fn leave_body(&self) {
+        self.body_left.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether what comes next from the peer may belong to the last request, though no exchange is open.
+    pub(crate) fn may_be_in_body(&self) -> bool {
+        self.has_lost_sight() || self.body_left.load(Ordering::Relaxed)
     }
 
     /// Returns whether no exchange is open.
@@ -115,16 +129,6 @@ impl Activity {
 
     pub(crate) fn set_moves(&self, moves: bool) {
         self.moves.store(moves, Ordering::Relaxed);
-    }
-
-    /// Returns whether the connection is about to move, and nothing more is to be read from it here.
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.moves()
-            && self.has_served()
-            && self.server.phases().now() == Phase::Moving
-            && self.is_idle()
-            // What is left of a body has to be read here.
-            && !self.has_lost_sight()
     }
 
     pub(crate) fn ending(&self) -> Ending {

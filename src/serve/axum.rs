@@ -56,8 +56,9 @@ pub mod ws;
 ///
 /// | connection | from the start of the drain |
 /// |---|---|
-/// | in a request or a response | is completed; a response whose head has not gone out announces the end |
-/// | HTTP/1.1, silent or idle | stays open; its next request is answered, and that response announces the end |
+/// | HTTP/1.1, silent or idle | moves to the successor, with what was read of its next request |
+/// | HTTP/1.1, in a request or a response | is completed, and moves then |
+/// | the same, where nobody takes it | stays open; a response whose head has not gone out announces the end |
 /// | HTTP/2 | is told with a GOAWAY that refuses nothing, then with one that names the last stream; streams finish |
 /// | HTTP/2, begun in the drain | the same after its first request |
 /// | upgraded (WebSocket, CONNECT) | is the application's: see [`Context::draining`](crate::Context::draining); with the feature `axum-ws` a WebSocket says goodbye by itself |

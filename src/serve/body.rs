@@ -16,9 +16,32 @@ pin_project! {
     // must find the exchange closed, for nothing else would wake it.
     #[derive(Debug)]
     pub(crate) struct ExchangeBody<B> {
-        exchange: Option<Exchange>,
+        part: Option<Part>,
         #[pin]
         body: B,
+    }
+}
+
+/// What a body is of its exchange.
+#[derive(Debug)]
+enum Part {
+    Request(Unread),
+    #[expect(dead_code, reason = "it is held, and dropped with the body")]
+    Response(Exchange),
+}
+
+/// The body of a request that has not been read to its end.
+#[derive(Debug)]
+struct Unread {
+    exchange: Exchange,
+    ended: bool,
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.exchange.activity().leave_body();
+        }
     }
 }
 
@@ -26,22 +49,27 @@ impl<B: Body> ExchangeBody<B> {
     /// Most requests have no body: those keep nothing open, and cost nothing.
     pub(crate) fn of_request(exchange: &Exchange, body: B) -> Self {
         Self {
-            exchange: (!body.is_end_stream()).then(|| exchange.clone()),
+            part: (!body.is_end_stream()).then(|| {
+                Part::Request(Unread {
+                    exchange: exchange.clone(),
+                    ended: false,
+                })
+            }),
             body,
         }
     }
 
     /// Gives the body of a request away, for a service that takes no other. Its end will not be seen.
     pub(crate) fn into_unwatched(self) -> B {
-        if let Some(exchange) = self.exchange {
-            exchange.activity().lose_sight();
+        if let Some(Part::Request(unread)) = &self.part {
+            unread.exchange.activity().lose_sight();
         }
         self.body
     }
 
     pub(crate) fn of_response(exchange: Exchange, body: B) -> Self {
         Self {
-            exchange: Some(exchange),
+            part: Some(Part::Response(exchange)),
             body,
         }
     }
@@ -55,7 +83,16 @@ impl<B: Body> Body for ExchangeBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
+        let mut this = self.project();
+        let frame = this.body.as_mut().poll_frame(cx);
+        if let Some(Part::Request(unread)) = this.part {
+            unread.ended |= match &frame {
+                Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
+                Poll::Ready(None) => true,
+                Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+            };
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -103,7 +103,7 @@ impl<I: Transport, S: Application> Http1<I, S> {
                     Err(error) => Err(Http1Error::Hyper(error)),
                 });
             }
-            if self.course == Course::Leaving && self.activity.has_lost_sight() {
+            if self.course == Course::Leaving && self.activity.may_be_in_body() {
                 // hyper, which could have gone at once if it were idle, still reads a request: its connection ends
                 // behind that, for nobody can tell what is left of it from a next one.
                 self.course = Course::Staying;

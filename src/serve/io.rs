@@ -122,11 +122,6 @@ impl<I: Transport> AsyncRead for Io<I> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.activity.is_leaving() {
-            // The driver takes it out of hyper as soon as that waits. Read on, a client that has always one more
-            // request under way would stay for ever.
-            return Poll::Pending;
-        }
         let before = buf.filled().len();
         if self.ahead.is_empty() {
             ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;

@@ -122,6 +122,34 @@ async fn a_response_is_whole_though_the_request_ends_late() {
     running.predecessors_end(1).await;
 }
 
+/// What is left of a body must never be taken for a request, by whichever generation.
+#[tokio::test]
+async fn a_body_that_nobody_reads_does_not_move_as_a_request() {
+    let running = Moving::start("http").await;
+    let mut idle = Client::connect(running.first()).await;
+    idle.ask().await;
+    let body = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut client = Client::connect(running.first()).await;
+    let length = body.len();
+    client
+        .send(format!(
+            "POST /ignore HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n"
+        ))
+        .await;
+    // The rest waits for room: far more than the kernel keeps for a client that does not read.
+    client.head().await;
+    running.hand_over(2).await;
+    idle.answered_by(2).await;
+    client.send(body).await;
+    let mut rest = Vec::new();
+    // An end of whatever kind.
+    within("the end", client.0.read_to_end(&mut rest))
+        .await
+        .ok();
+    assert!(rest.iter().all(|&byte| byte == b'x'), "a request was seen");
+    running.predecessors_end(1).await;
+}
+
 /// Nothing was read or written: any server will do on either side.
 #[tokio::test]
 async fn untouched_connections_move_whatever_the_server() {
