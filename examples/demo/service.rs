@@ -4,7 +4,6 @@ use std::env;
 use std::error::Error;
 use std::fs;
 use std::future::pending;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use handover::{BoxError, Context, Lifecycle};
@@ -18,7 +17,6 @@ pub(crate) const TROUBLE: &str = "DEMO_TROUBLE";
 #[handover::main(ready_timeout = "1500ms")]
 pub(crate) async fn serve(cx: Context) -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt()
-        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
