@@ -13,7 +13,7 @@ use futures::join;
 use handover_tests::{Identity, Program, Signal, Target};
 use tokio::process::Command;
 
-use crate::outsider::{Counted, Outsider, Script, client_ports, connected, outside};
+use crate::outsider::{Counted, Outsider, Script, client_ports, outside};
 use crate::support::{Running, signal};
 
 #[tokio::test]
@@ -41,8 +41,8 @@ async fn wrk_keeps_its_connections_when_it_thinks() {
 #[tokio::test]
 async fn wrk_loses_nothing_over_tls() {
     let running = start(TLS).await;
-    let wrk = wrk(&running.target, &[]);
-    connected(&running.target, CONNECTIONS).await;
+    let mut wrk = wrk(&running.target, &[]);
+    wrk.connected(&running.target, CONNECTIONS).await;
     hand_over(&running).await;
     let answered = answers_of_wrk(&wrk.interrupt().await);
     assert!(answered > u64::from(HANDOVERS), "{answered} answers");
@@ -70,8 +70,8 @@ async fn ab_is_always_let_in() {
 #[tokio::test]
 async fn ab_keeps_its_connections() {
     let running = start(AXUM).await;
-    let ab = ab(&running.target, &["-k"]);
-    keeps(&running).await;
+    let mut ab = ab(&running.target, &["-k"]);
+    keeps(&running, &mut ab).await;
     let output = ab.interrupt().await;
     assert_eq!(number(&output, "Failed requests:"), Some(0), "{output}");
     assert_eq!(number(&output, "Non-2xx responses:"), None, "{output}");
@@ -331,8 +331,8 @@ async fn again_and_again(running: &Running, run: impl AsyncFn()) -> u32 {
 }
 
 /// Hands over while a client has its connections, which are the same afterwards.
-async fn keeps(running: &Running) {
-    let ports = connected(&running.target, CONNECTIONS).await;
+async fn keeps(running: &Running, client: &mut Outsider) {
+    let ports = client.connected(&running.target, CONNECTIONS).await;
     hand_over(running).await;
     let then = client_ports(&running.target);
     assert_eq!(then, ports, "connections were closed");
@@ -345,15 +345,15 @@ fn nothing_was_cut(running: &Running) {
 
 /// Gives how many answers there were; a failure would be told.
 async fn wrk_keeps(running: &Running, options: &[&str]) -> u64 {
-    let wrk = wrk(&running.target, options);
-    keeps(running).await;
+    let mut wrk = wrk(&running.target, options);
+    keeps(running, &mut wrk).await;
     answers_of_wrk(&wrk.interrupt().await)
 }
 
 fn wrk(target: &Target, options: &[&str]) -> Outsider {
     let mut wrk = Command::new("wrk");
     // What it takes for an error is a connection, and not how long an answer takes.
-    wrk.args(["--threads=1", "--duration=1h", "--timeout=1h"])
+    wrk.args(["--threads=1", "--duration=1h", "--timeout=60s"])
         .arg(format!("--connections={CONNECTIONS}"))
         .args(options)
         .arg(url(target));

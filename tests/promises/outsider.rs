@@ -27,13 +27,23 @@ impl Outsider {
         let spawned = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn();
         let child = spawned.unwrap_or_else(|error| {
             panic!("{name} cannot be executed ({error}): install Debian's {package}")
         });
         Self { name, child }
+    }
+
+    /// Waits until it has so many connections to a service, and gives its ports.
+    pub(crate) async fn connected(&mut self, target: &Target, count: usize) -> BTreeSet<String> {
+        let what = format!("{count} connections of {} to {target}", self.name);
+        eventually(what, || {
+            let ended = self.child.try_wait().expect("a child of ours");
+            assert_eq!(ended, None, "{} has ended by itself", self.name);
+            Some(client_ports(target)).filter(|ports| ports.len() == count)
+        })
+        .await
     }
 
     /// Ends it, which has not ended by itself, and gives what it has printed.
@@ -63,8 +73,8 @@ impl Outsider {
         let what = format_args!("the end of {}", self.name).to_string();
         let output = within(what, self.child.wait_with_output()).await;
         let output = output.expect("a child of ours");
-        let text = [output.stdout, output.stderr].concat();
-        (output.status, String::from_utf8_lossy(&text).into_owned())
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status, text)
     }
 }
 
@@ -159,15 +169,6 @@ pub(crate) fn client_ports(target: &Target) -> BTreeSet<String> {
         (remote == server).then(|| local.to_owned())
     };
     table.lines().filter_map(port).collect()
-}
-
-/// Waits until so many connections are open to a service, and gives the client's ports.
-pub(crate) async fn connected(target: &Target, count: usize) -> BTreeSet<String> {
-    let what = format!("{count} connections to {target}");
-    eventually(what, || {
-        Some(client_ports(target)).filter(|ports| ports.len() == count)
-    })
-    .await
 }
 
 /// A file that clients are made of.
