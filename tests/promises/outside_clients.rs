@@ -86,7 +86,7 @@ async fn ab_keeps_its_connections() {
 #[tokio::test]
 async fn h2load_loses_no_stream() {
     let running = start(AXUM).await;
-    let url = format!("http://{}/slow?ms=100", running.target);
+    let url = format!("http://{}/slow?ms=50", running.target);
     let runs = again_and_again(&running, async || {
         h2load(&[STREAMS, &[&url]].concat()).await
     })
@@ -114,8 +114,8 @@ async fn h2load_loses_no_call() {
     let running = start(TONIC).await;
     let directory = tempfile::tempdir().expect("a directory");
     let message = directory.path().join("message");
-    // Not compressed, three bytes long: `WhoRequest { ms: 100 }`.
-    fs::write(&message, [0, 0, 0, 0, 2, 0x08, 100]).expect("a file");
+    // Not compressed, two bytes long: `WhoRequest { ms: 50 }`.
+    fs::write(&message, [0, 0, 0, 0, 2, 0x08, 50]).expect("a file");
     let call = [
         &format!("--data={}", message.display()),
         "--header=content-type: application/grpc",
@@ -142,7 +142,7 @@ async fn curl_ends_what_it_has_begun() {
     let running = start(AXUM).await;
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("upload");
-    let content: String = (0..25_000).map(|line| format!("line {line}\n")).collect();
+    let content: String = (0..12_000).map(|line| format!("line {line}\n")).collect();
     fs::write(&file, &content).expect("a file");
     let file = file.to_str().expect("UTF-8");
     let url = |path| format!("http://{}{path}", running.target);
