@@ -279,15 +279,22 @@ impl Handover {
             let how = end(&process).await;
             finish.cancel();
             if let Some(forwarding) = forwarding {
-                // Neither a standard error that blocks nor a process that left the group and goes
-                // on writing keeps the handover from ending.
-                match tokio::time::timeout(LAST_WORDS, forwarding).await {
-                    Ok(forwarded) => report_forwarding(forwarded),
-                    Err(_) => log::debug!("not all of its standard error has been forwarded"),
-                }
+                forwarded(forwarding).await;
             }
             queue.send(Input::SuccessorEnded { handover, how }).ok();
         });
+    }
+
+    /// Forwards what the successor had written before it had a standard error of its own. This
+    /// process may end a moment after that, and nobody else has what it has read.
+    pub(crate) async fn finish_forwarding(&mut self) {
+        let Some(running) = &mut self.successor else {
+            return;
+        };
+        running.finish.cancel();
+        if let Some(forwarding) = running.forwarding.take() {
+            forwarded(forwarding).await;
+        }
     }
 
     /// Kills the successor with its process group.
@@ -390,6 +397,15 @@ fn signal(process: &Mutex<Process>, signal: Signal) {
 
 fn lock(process: &Mutex<Process>) -> MutexGuard<'_, Process> {
     process.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for the end of what was told to finish. Neither a standard error that blocks nor a process
+/// that left the group and goes on writing keeps anything else from ending.
+async fn forwarded(forwarding: Forwarding) {
+    match tokio::time::timeout(LAST_WORDS, forwarding).await {
+        Ok(forwarded) => report_forwarding(forwarded),
+        Err(_) => log::debug!("not all of the successor's standard error has been forwarded"),
+    }
 }
 
 pub(crate) fn report_forwarding(result: Result<io::Result<()>, tokio::task::JoinError>) {

@@ -22,6 +22,8 @@ mod nothing_is_lost;
 mod nothing_leaks;
 mod one_at_a_time;
 mod outlives_either_process;
+mod outside_clients;
+mod outsider;
 mod pool_load;
 mod ports_and_paths_stay;
 mod servers_drain;

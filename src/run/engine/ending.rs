@@ -247,7 +247,10 @@ impl Engine {
 
     /// Lets the last words to a neighbour reach it; one that does not read them sees the end. A
     /// predecessor that does not hear of a stop takes the end for a crash, and serves again.
-    pub(super) async fn flush(&self) {
+    pub(super) async fn flush(&mut self) {
+        if let Some(handover) = &mut self.handover {
+            handover.finish_forwarding().await;
+        }
         let successor = self.handover.as_ref().and_then(Handover::peer);
         for peer in self.predecessor.iter().chain(successor) {
             let flushed = tokio::time::timeout(LAST_WORDS, peer.flush()).await;
