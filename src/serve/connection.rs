@@ -37,9 +37,19 @@ pub(crate) fn serve_connection<I: Transport, S: Application>(
     let mut stage = Stage::Preface(Preface::new(io, server.head_timeout()), service);
     async move {
         let mut phase = pin!(server.phases().watch());
-        poll_fn(|cx| match phase.as_mut().look(cx) {
-            Phase::Aborting => Poll::Ready(Ok(())),
-            phase => stage.poll(cx, phase, &server),
+        poll_fn(|cx| {
+            loop {
+                let now = phase.as_mut().look(cx);
+                if now == Phase::Aborting {
+                    return Poll::Ready(Ok(()));
+                }
+                if let Poll::Ready(result) = stage.poll(cx, now, &server) {
+                    return Poll::Ready(result);
+                }
+                if stage.can_move() || !phase.as_mut().heed_all() {
+                    return Poll::Pending;
+                }
+            }
         })
         .await
     }
@@ -57,14 +67,10 @@ pub(crate) enum ConnectionError {
 }
 
 /// How far a connection is.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all connections spend nearly all of their time in the large one"
-)]
 enum Stage<I: Transport, S: Application> {
     /// It has not said which protocol it speaks.
     Preface(Preface<I>, S),
-    Http1(Http1<I, S>),
+    Http1(Box<Http1<I, S>>),
     Http2(Box<Http2<I, S>>),
     /// It is between two requests, and the successor has been asked to take it.
     Moving(Leaving<I>, S),
@@ -108,13 +114,18 @@ impl<I: Transport, S: Application> Stage<I, S> {
         }
     }
 
+    /// Whether it may be of a protocol whose connections move.
+    fn can_move(&self) -> bool {
+        !matches!(self, Self::Http2(_))
+    }
+
     fn after_preface(&mut self, opening: Opening, server: &Server) -> Self {
         let Self::Preface(preface, service) = mem::replace(self, Self::Over) else {
             return Self::Over;
         };
         let io = preface.into_io();
         match opening {
-            Opening::Http1 => Self::Http1(Http1::new(io, service, server)),
+            Opening::Http1 => Self::Http1(Box::new(Http1::new(io, service, server))),
             Opening::Http2 => Self::Http2(Box::new(Http2::new(io, service, server))),
             Opening::Silence => Self::close(io),
             Opening::Moves => Self::hand_over(io, service, server),
@@ -136,7 +147,7 @@ impl<I: Transport, S: Application> Stage<I, S> {
                 }
             }
             Some(between) if between.io.has_arrived() => {
-                Self::Http1(Http1::after_last_look(between, server))
+                Self::Http1(Box::new(Http1::after_last_look(between, server)))
             }
             Some(between) => Self::close(between.io),
         }

@@ -41,11 +41,12 @@ impl Transport for Conn {
     }
 
     fn hand_over(self, unread: Bytes) -> Result<Departing<Self>, (Self, Bytes)> {
-        Ok(Box::pin(self.depart(
-            Manner::Http1,
-            unread.into(),
-            Vec::new(),
-        )))
+        // Even nothing has hyper's whole buffer behind it.
+        let unread = match unread.is_empty() {
+            true => Vec::new(),
+            false => unread.into(),
+        };
+        Ok(Box::pin(self.depart(Manner::Http1, unread, Vec::new())))
     }
 }
 
