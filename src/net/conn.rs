@@ -298,7 +298,7 @@ impl Conn {
             kept(self);
         });
         let kept = Kept::Resumed(Mutex::new(resume));
-        if let Err((cargo, kept)) = door.leave(manner, cargo, kept) {
+        if let Some((cargo, kept)) = door.leave(manner, cargo, kept) {
             kept.give(cargo);
         }
     }
@@ -336,11 +336,11 @@ impl Conn {
         };
         let (asker, answer) = oneshot::channel();
         match self.door.leave(manner, cargo, Kept::Awaited(asker)) {
-            Ok(()) => {
+            None => {
                 self.aside().answer = Some(answer);
                 self.course = Course::Leaving;
             }
-            Err((cargo, _)) => self.stay(cargo),
+            Some((cargo, _)) => self.stay(cargo),
         }
     }
 

@@ -104,12 +104,8 @@ impl Door {
     }
 
     /// Puts a connection on the lane, or gives it back at once.
-    pub(super) fn leave(
-        &self,
-        manner: Manner,
-        cargo: Cargo,
-        kept: Kept,
-    ) -> Result<(), (Cargo, Kept)> {
+    #[must_use]
+    pub(super) fn leave(&self, manner: Manner, cargo: Cargo, kept: Kept) -> Option<(Cargo, Kept)> {
         self.lane.leave(&self.key, manner, cargo, kept)
     }
 

@@ -174,16 +174,17 @@ impl Lane {
     }
 
     /// Puts a connection on the lane, or gives it back at once.
+    #[must_use]
     pub(super) fn leave(
         &self,
         key: &str,
         manner: Manner,
         cargo: Cargo,
         kept: Kept,
-    ) -> Result<(), (Cargo, Kept)> {
+    ) -> Option<(Cargo, Kept)> {
         let mut inner = self.lock();
         if !inner.view(key).takes().has(manner) || inner.credit == 0 || self.tracker.is_aborted() {
-            return Err((cargo, kept));
+            return Some((cargo, kept));
         }
         inner.credit -= 1;
         inner.count += 1;
@@ -201,7 +202,7 @@ impl Lane {
         if first {
             self.tell(Told::Departing);
         }
-        Ok(())
+        None
     }
 
     /// A descriptor that is open and of no use.
