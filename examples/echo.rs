@@ -14,6 +14,7 @@
 //! The first argument is the TCP address (`127.0.0.1:7000` if there is none), the second the path
 //! of the Unix socket (none: no Unix socket).
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,6 +71,7 @@ async fn main(cx: Context) -> Result<(), BoxError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     let mut arguments = std::env::args().skip(1);

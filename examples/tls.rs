@@ -14,6 +14,7 @@
 
 use std::error::Error;
 use std::fs::File;
+use std::io::IsTerminal;
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ async fn main(cx: Context) -> Result<(), BoxError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     let mut arguments = std::env::args().skip(1);

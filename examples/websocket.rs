@@ -18,6 +18,7 @@
 //! error.
 
 use std::collections::VecDeque;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use axum::Router;
@@ -39,6 +40,7 @@ fn main() -> std::process::ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     let arguments: Vec<_> = std::env::args().skip(1).collect();

@@ -36,6 +36,8 @@ pub(crate) enum Input {
     Opened { key: String },
     /// A listener was dropped.
     Abandoned { key: String },
+    /// Answered when everything before it was taken.
+    Mark(oneshot::Sender<()>),
     /// From the predecessor.
     Predecessor(FromPeer),
     /// An older generation has ended.

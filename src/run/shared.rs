@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::input::Input;
 use crate::builder::Options;
@@ -136,6 +136,14 @@ impl Shared {
         }
     }
 
+    /// Waits until the lifecycle task has taken what it was told so far.
+    async fn settled(&self) {
+        let (mark, reached) = oneshot::channel();
+        self.send(Input::Mark(mark));
+        // Without an answer it has ended.
+        reached.await.ok();
+    }
+
     pub(crate) fn next_asker(&self) -> u64 {
         self.askers.fetch_add(1, Ordering::Relaxed)
     }
@@ -201,7 +209,13 @@ impl Shared {
         endpoint: &Endpoint,
         kinds: &[Kind],
     ) -> Result<(Claimed, Arc<Gate>), Error> {
-        let claimed = self.store.open(endpoint, kinds).await?;
+        let mut claimed = self.store.open(endpoint, kinds).await;
+        if matches!(&claimed, Err(error) if error.is_in_use()) {
+            // The listener that had it may have been dropped a moment ago.
+            self.settled().await;
+            claimed = self.store.open(endpoint, kinds).await;
+        }
+        let claimed = claimed?;
         for warning in &claimed.warnings {
             log::warn!(%endpoint, "{warning}");
         }

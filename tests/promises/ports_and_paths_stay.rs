@@ -220,6 +220,16 @@ fn ask_records(address: &SockAddr) -> String {
     String::from_utf8_lossy(&answer[..length]).into_owned()
 }
 
+/// A dropped listener lets go of its endpoint, also for whoever binds it in the same moment.
+#[tokio::test]
+async fn an_endpoint_that_was_let_go_is_bound_again() {
+    let fixture = Fixture::new().env("FIXTURE_REBIND", "100");
+    let running = fixture.start().await;
+    let first = running.identity().await;
+    running.service.output().find(" 100 times").await;
+    running.hand_over(first).await;
+}
+
 fn inode(path: &Path) -> (u64, u64) {
     let found = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     (found.dev(), found.ino())

@@ -263,6 +263,8 @@ impl Engine {
             Input::MainEnded(end) => self.main_ended(end),
             Input::Opened { key } => self.opened(key),
             Input::Abandoned { key } => self.abandoned(key),
+            // Whoever asked may no longer wait.
+            Input::Mark(reached) => drop(reached.send(())),
             Input::Predecessor(from) => self.heard_from_predecessor(from),
             Input::OlderGone { generation } => {
                 self.older.retain(|old| old.generation != generation);

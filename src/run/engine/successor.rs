@@ -253,23 +253,27 @@ impl Engine {
         self.limit_older();
     }
 
-    /// With more old generations than may drain, the oldest end now.
+    /// With more old generations than may drain, the oldest end soon.
     pub(super) fn limit_older(&mut self) {
         let excess = self
             .older
             .len()
             .saturating_sub(self.shared.options.max_draining.max(1));
-        let (now, grace) = (process::uptime(), self.shared.options.kill_grace);
+        let deadline = process::uptime().saturating_add(PARTING);
+        let grace = self.shared.options.kill_grace;
         for old in self.older.iter_mut().take(excess) {
             log::warn!(
                 generation = old.generation,
                 pid = old.pid,
                 "too many old generations drain: the oldest is ended"
             );
-            shorten(old, now, grace, &self.shared);
+            shorten(old, deadline, grace, &self.shared);
         }
     }
 }
+
+/// What an old generation that is one too many has left, for its last look and its goodbyes.
+const PARTING: Duration = Duration::from_secs(1);
 
 pub(super) fn shorten(old: &mut Old, deadline: Duration, grace: Duration, shared: &Shared) {
     if let Err(error) = old.shorten(deadline, grace) {
