@@ -5,6 +5,7 @@
 //! that median, and a bench fails only if the whole interval lies beyond the bound.
 
 mod claim;
+mod clock;
 mod comparison;
 mod load;
 mod peer;
@@ -13,6 +14,7 @@ mod report;
 mod statistics;
 
 pub use claim::{Bound, Claim, Verdict};
+pub use clock::now;
 pub use comparison::{Comparison, Rounds, Unit};
 pub use load::{Load, compare_servers};
 pub use peer::{address, build_peer};

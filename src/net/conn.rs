@@ -7,12 +7,17 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
+#[cfg(feature = "hyper")]
+use std::sync::Mutex;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
-use super::departure::{Answer, Cargo};
+#[cfg(feature = "hyper")]
+use super::departure::Resume;
+use super::departure::{Answer, Cargo, Kept};
 use super::door::Door;
 use super::peer::Peer;
 use super::stream::Stream;
@@ -268,6 +273,36 @@ impl Conn {
         })
     }
 
+    /// Sends it to the successor, and lets `kept` go on with what it does not take, with `unread` in
+    /// front: nothing has to wait for the answer.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn send_off(
+        mut self,
+        manner: Manner,
+        mut unread: Vec<u8>,
+        kept: impl FnOnce(Self) + Send + 'static,
+    ) {
+        unread.append(&mut self.take_unread());
+        let Some(Here { tracked, stream }) = self.here.take() else {
+            return;
+        };
+        let cargo = Cargo {
+            tracked,
+            stream,
+            unread,
+            state: Vec::new(),
+        };
+        let door = Arc::clone(&self.door);
+        let resume: Resume = Box::new(move |cargo| {
+            self.stay(cargo);
+            kept(self);
+        });
+        let kept = Kept::Resumed(Mutex::new(resume));
+        if let Some((cargo, kept)) = door.leave(manner, cargo, kept) {
+            kept.give(cargo);
+        }
+    }
+
     /// Sends it on as it came, or closes it where nobody can take it.
     pub(super) fn pass_on(mut self) {
         let state = self.aside.as_mut().and_then(|aside| aside.state.take());
@@ -299,12 +334,13 @@ impl Conn {
             unread,
             state,
         };
-        match self.door.leave(manner, cargo) {
-            Ok(answer) => {
+        let (asker, answer) = oneshot::channel();
+        match self.door.leave(manner, cargo, Kept::Awaited(asker)) {
+            None => {
                 self.aside().answer = Some(answer);
                 self.course = Course::Leaving;
             }
-            Err(cargo) => self.stay(cargo),
+            Some((cargo, _)) => self.stay(cargo),
         }
     }
 

@@ -1,6 +1,8 @@
 //! A connection on its way to the successor.
 
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -10,14 +12,14 @@ use crate::protocol::Manner;
 
 /// A connection that this generation keeps until the successor says that it has it.
 ///
-/// Dropping it is what is due then: the descriptor is closed, and whoever waits on the other side of
-/// it is told that it has moved.
+/// Dropping it is what is due then: the descriptor is closed, and whoever waits for it learns that it
+/// has moved.
 #[derive(Debug)]
 pub(crate) struct Departure {
     manner: Manner,
     cargo: Cargo,
     // Dropped last: by then the connection is out of the count.
-    kept: oneshot::Sender<Cargo>,
+    kept: Kept,
 }
 
 /// What moves.
@@ -32,19 +34,32 @@ pub(crate) struct Cargo {
     pub(super) state: Vec<u8>,
 }
 
+/// Where the cargo goes if it stays.
+pub(super) enum Kept {
+    /// To somebody who waits for it.
+    Awaited(oneshot::Sender<Cargo>),
+    /// To something that goes on with it; nothing runs for the connection meanwhile.
+    // In a lock that nobody locks: what is sent is looked at by more than one thread.
+    #[cfg_attr(
+        not(feature = "hyper"),
+        expect(dead_code, reason = "only the servers of this crate do without a task")
+    )]
+    Resumed(Mutex<Resume>),
+}
+
+pub(super) type Resume = Box<dyn FnOnce(Cargo) + Send>;
+
 /// Gives the cargo back if it stays, and an error if it has moved.
 pub(super) type Answer = oneshot::Receiver<Cargo>;
 
 impl Departure {
-    pub(super) fn new(manner: Manner, cargo: Cargo) -> (Self, Answer) {
+    pub(super) fn new(manner: Manner, cargo: Cargo, kept: Kept) -> Self {
         cargo.tracked.lend();
-        let (kept, answer) = oneshot::channel();
-        let departure = Self {
+        Self {
             manner,
             cargo,
             kept,
-        };
-        (departure, answer)
+        }
     }
 
     pub(crate) fn manner(&self) -> Manner {
@@ -62,7 +77,27 @@ impl Departure {
     /// Gives it back: nobody else has it. Where nobody waits for it any more it is closed.
     pub(crate) fn keep(self) {
         self.cargo.tracked.reclaim();
-        drop(self.kept.send(self.cargo));
+        self.kept.give(self.cargo);
+    }
+}
+
+impl Kept {
+    pub(super) fn give(self, cargo: Cargo) {
+        match self {
+            Self::Awaited(asker) => drop(asker.send(cargo)),
+            Self::Resumed(resume) => {
+                resume.into_inner().unwrap_or_else(PoisonError::into_inner)(cargo);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Awaited(_) => "Awaited",
+            Self::Resumed(_) => "Resumed",
+        })
     }
 }
 

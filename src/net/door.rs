@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::conn::Conn;
-use super::departure::{Answer, Cargo};
+use super::departure::{Cargo, Kept};
 use super::gate::Gate;
 use super::lane::{Lane, Told};
 use super::manners::{Manners, bit};
@@ -104,8 +104,9 @@ impl Door {
     }
 
     /// Puts a connection on the lane, or gives it back at once.
-    pub(super) fn leave(&self, manner: Manner, cargo: Cargo) -> Result<Answer, Cargo> {
-        self.lane.leave(&self.key, manner, cargo)
+    #[must_use]
+    pub(super) fn leave(&self, manner: Manner, cargo: Cargo, kept: Kept) -> Option<(Cargo, Kept)> {
+        self.lane.leave(&self.key, manner, cargo, kept)
     }
 
     pub(super) fn stand_in(&self) -> BorrowedFd<'_> {

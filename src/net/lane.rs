@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use super::departure::{Answer, Cargo, Departure};
+use super::departure::{Cargo, Departure, Kept};
 use super::door::{Door, View};
 use super::manners::Manners;
 use crate::lifecycle::tracker::Tracker;
@@ -174,15 +174,22 @@ impl Lane {
     }
 
     /// Puts a connection on the lane, or gives it back at once.
-    pub(super) fn leave(&self, key: &str, manner: Manner, cargo: Cargo) -> Result<Answer, Cargo> {
+    #[must_use]
+    pub(super) fn leave(
+        &self,
+        key: &str,
+        manner: Manner,
+        cargo: Cargo,
+        kept: Kept,
+    ) -> Option<(Cargo, Kept)> {
         let mut inner = self.lock();
         if !inner.view(key).takes().has(manner) || inner.credit == 0 || self.tracker.is_aborted() {
-            return Err(cargo);
+            return Some((cargo, kept));
         }
         inner.credit -= 1;
         inner.count += 1;
         let first = inner.count == 1;
-        let (departure, answer) = Departure::new(manner, cargo);
+        let departure = Departure::new(manner, cargo, kept);
         match inner.waiting.get_mut(key) {
             Some(waiting) => waiting.push_back(departure),
             None => {
@@ -195,7 +202,7 @@ impl Lane {
         if first {
             self.tell(Told::Departing);
         }
-        Ok(answer)
+        None
     }
 
     /// A descriptor that is open and of no use.

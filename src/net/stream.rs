@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use socket2::{SockRef, Type};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -20,33 +20,31 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Makes it of a descriptor that another process has sent, and tells who is at the other end.
+    /// Makes it of a descriptor that another generation has sent, and tells who is at the other end.
     /// Has to be called on a runtime.
+    ///
+    /// That it is a stream, and does not block, the sender knows: it was one of these there, and both
+    /// are properties of the socket and not of a process. Thousands come at once, so nobody asks.
     ///
     /// # Errors
     ///
-    /// When it is no connected stream socket of a kind that a listener gives.
+    /// When it is no connected socket of a kind that a listener gives.
     pub(super) fn receive(descriptor: OwnedFd) -> io::Result<(Self, Peer)> {
-        let socket = SockRef::from(&descriptor);
-        let (peer, kind) = (socket.peer_addr()?, socket.r#type()?);
-        if kind == Type::STREAM {
-            if let Some(peer) = peer.as_socket() {
-                socket.set_nonblocking(true)?;
-                let stream = TcpStream::from_std(descriptor.into())?;
-                return Ok((Self::Tcp(stream), Peer::from(peer)));
-            }
-            if peer.is_unix() {
-                socket.set_nonblocking(true)?;
-                let stream = std::os::unix::net::UnixStream::from(descriptor);
-                // Nearly all have no name, for which socket2 has no word.
-                let peer = Peer::from(stream.peer_addr()?);
-                return Ok((Self::Unix(UnixStream::from_std(stream)?), peer));
-            }
+        let peer = SockRef::from(&descriptor).peer_addr()?;
+        if let Some(peer) = peer.as_socket() {
+            let stream = TcpStream::from_std(descriptor.into())?;
+            return Ok((Self::Tcp(stream), Peer::from(peer)));
+        }
+        if peer.is_unix() {
+            let stream = std::os::unix::net::UnixStream::from(descriptor);
+            // Nearly all have no name, for which socket2 has no word.
+            let peer = Peer::from(stream.peer_addr()?);
+            return Ok((Self::Unix(UnixStream::from_std(stream)?), peer));
         }
         let domain = peer.domain();
         Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("a socket of {domain:?} and {kind:?} is no connection"),
+            format!("a socket of {domain:?} is no connection"),
         ))
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::net::conn::Conn;
@@ -77,8 +78,14 @@ impl Batch {
     pub(crate) fn answered(self, refused: &[u32]) {
         for (place, departure) in (0_u32..).zip(self.departures) {
             // The answer is in order.
-            if refused.binary_search(&place).is_ok() {
-                departure.keep();
+            let stays = refused.binary_search(&place).is_ok();
+            // With the connection goes what has served it, which is the application's.
+            let done = catch_unwind(AssertUnwindSafe(|| match stays {
+                true => departure.keep(),
+                false => drop(departure),
+            }));
+            if done.is_err() {
+                log::error!("what has served a connection has panicked at its end");
             }
         }
     }

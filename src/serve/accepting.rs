@@ -8,11 +8,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify};
 
 use super::{
-    accept::Accept, connect::Connect, connection::serve_connection, executor::LogPanic,
-    options::Options, server::Server, service::Application, transport::Transport,
+    accept::Accept,
+    connect::Connect,
+    connection::{ConnectionError, go_on, serve_connection},
+    executor::LogPanic,
+    http1::Between,
+    options::Options,
+    server::Server,
+    service::Application,
+    transport::Transport,
 };
 use crate::sys::log;
 use crate::{lifecycle::token::Token, net::peer::Peer};
@@ -111,10 +118,30 @@ where
     S: Application + Send + 'static,
 {
     let connection = serve_connection(io, service, Arc::clone(server));
-    tokio::spawn(LogPanic::new("an http connection", async move {
-        if let Err(error) = connection.await {
-            let error: &dyn Error = &error;
-            log::debug!(%peer, error, "an http connection failed");
+    spawn(&Handle::current(), connection, peer, Arc::clone(server));
+}
+
+/// Nothing runs for a connection while the successor is asked to take it: there may be thousands.
+fn spawn<I, S, C>(runtime: &Handle, connection: C, peer: Peer, server: Arc<Server>)
+where
+    I: Transport,
+    S: Application + Send + 'static,
+    C: Future<Output = Result<Option<Between<I, S>>, ConnectionError>> + Send + 'static,
+{
+    runtime.spawn(LogPanic::new("an http connection", async move {
+        match connection.await {
+            Ok(None) => {}
+            Ok(Some(Between { io, service })) => {
+                let runtime = Handle::current();
+                io.hand_over(move |io| {
+                    let connection = go_on(io, service, Arc::clone(&server));
+                    spawn(&runtime, connection, peer, server);
+                });
+            }
+            Err(error) => {
+                let error: &dyn Error = &error;
+                log::debug!(%peer, error, "an http connection failed");
+            }
         }
     }));
 }

@@ -12,9 +12,9 @@ use tokio::io::AsyncWrite;
 
 use super::{
     activity::{Activity, Ending},
-    http1::{Http1, Http1End, Http1Error},
+    http1::{Between, Http1, Http1End, Http1Error},
     http2::Http2,
-    io::{Io, Leaving},
+    io::Io,
     phase::Phase,
     preface::{Opening, Preface, PrefaceError},
     server::Server,
@@ -22,7 +22,8 @@ use super::{
     transport::Transport,
 };
 
-/// Serves one connection of `server` to its end: that of the peer's making, of the drain, or of its deadline.
+/// Serves one connection of `server` to its end: that of the peer's making, of the drain, or of its deadline. Gives
+/// back one that is to move to the successor, between two requests.
 ///
 /// The connection counts from the call on. The future belongs into a task of its own and must stay there: it
 /// registers for the drain once. Dropping it closes the connection.
@@ -30,16 +31,35 @@ pub(crate) fn serve_connection<I: Transport, S: Application>(
     transport: I,
     service: S,
     server: Arc<Server>,
-) -> impl Future<Output = Result<(), ConnectionError>> {
+) -> impl Future<Output = Result<Option<Between<I, S>>, ConnectionError>> {
     let activity = Activity::new(Arc::clone(&server));
     activity.set_moves(transport.can_move());
     let io = Io::new(transport, activity, server.count());
+    go_on(io, service, server)
+}
+
+/// The same for a connection that was given back, and that nobody has taken.
+pub(crate) fn go_on<I: Transport, S: Application>(
+    io: Io<I>,
+    service: S,
+    server: Arc<Server>,
+) -> impl Future<Output = Result<Option<Between<I, S>>, ConnectionError>> {
     let mut stage = Stage::Preface(Preface::new(io, server.head_timeout()), service);
     async move {
         let mut phase = pin!(server.phases().watch());
-        poll_fn(|cx| match phase.as_mut().look(cx) {
-            Phase::Aborting => Poll::Ready(Ok(())),
-            phase => stage.poll(cx, phase, &server),
+        poll_fn(|cx| {
+            loop {
+                let now = phase.as_mut().look(cx);
+                if now == Phase::Aborting {
+                    return Poll::Ready(Ok(None));
+                }
+                if let Poll::Ready(result) = stage.poll(cx, now, &server) {
+                    return Poll::Ready(result);
+                }
+                if stage.can_move() || !phase.as_mut().heed_all() {
+                    return Poll::Pending;
+                }
+            }
         })
         .await
     }
@@ -57,17 +77,13 @@ pub(crate) enum ConnectionError {
 }
 
 /// How far a connection is.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all connections spend nearly all of their time in the large one"
-)]
 enum Stage<I: Transport, S: Application> {
     /// It has not said which protocol it speaks.
     Preface(Preface<I>, S),
-    Http1(Http1<I, S>),
+    Http1(Box<Http1<I, S>>),
     Http2(Box<Http2<I, S>>),
-    /// It is between two requests, and the successor has been asked to take it.
-    Moving(Leaving<I>, S),
+    /// It is between two requests, and the successor is to take it.
+    Moving(Between<I, S>),
     /// It was quiet at the last look.
     Closing(Io<I>),
     Over,
@@ -79,7 +95,7 @@ impl<I: Transport, S: Application> Stage<I, S> {
         cx: &mut Context<'_>,
         phase: Phase,
         server: &Server,
-    ) -> Poll<Result<(), ConnectionError>> {
+    ) -> Poll<Result<Option<Between<I, S>>, ConnectionError>> {
         loop {
             *self = match self {
                 Self::Preface(preface, _) => {
@@ -94,18 +110,25 @@ impl<I: Transport, S: Application> Stage<I, S> {
                     ready!(http2.poll(cx, phase)).map_err(ConnectionError::Http2)?;
                     Self::Over
                 }
-                Self::Moving(leaving, _) => {
-                    let kept = ready!(leaving.poll(cx));
-                    self.after_answer(kept, server)
+                Self::Moving(_) => {
+                    let Self::Moving(between) = mem::replace(self, Self::Over) else {
+                        return Poll::Ready(Ok(None));
+                    };
+                    return Poll::Ready(Ok(Some(between)));
                 }
                 Self::Closing(io) => {
                     // A lingering close does not fail.
                     ready!(Pin::new(io).poll_shutdown(cx)).ok();
                     Self::Over
                 }
-                Self::Over => return Poll::Ready(Ok(())),
+                Self::Over => return Poll::Ready(Ok(None)),
             };
         }
+    }
+
+    /// Whether it may be of a protocol whose connections move.
+    fn can_move(&self) -> bool {
+        !matches!(self, Self::Http2(_))
     }
 
     fn after_preface(&mut self, opening: Opening, server: &Server) -> Self {
@@ -114,10 +137,10 @@ impl<I: Transport, S: Application> Stage<I, S> {
         };
         let io = preface.into_io();
         match opening {
-            Opening::Http1 => Self::Http1(Http1::new(io, service, server)),
+            Opening::Http1 => Self::Http1(Box::new(Http1::new(io, service, server))),
             Opening::Http2 => Self::Http2(Box::new(Http2::new(io, service, server))),
             Opening::Silence => Self::close(io),
-            Opening::Moves => Self::hand_over(io, service, server),
+            Opening::Moves => Self::Moving(Between { io, service }),
         }
     }
 
@@ -130,36 +153,16 @@ impl<I: Transport, S: Application> Stage<I, S> {
             None => Self::Over,
             Some(between) if phase < Phase::LastLook => {
                 if phase == Phase::Moving {
-                    Self::hand_over(between.io, between.service, server)
+                    Self::Moving(between)
                 } else {
                     Self::begin_anew(between.io, between.service, server)
                 }
             }
             Some(between) if between.io.has_arrived() => {
-                Self::Http1(Http1::after_last_look(between, server))
+                Self::Http1(Box::new(Http1::after_last_look(between, server)))
             }
             Some(between) => Self::close(between.io),
         }
-    }
-
-    fn hand_over(io: Io<I>, service: S, server: &Server) -> Self {
-        match io.hand_over() {
-            Ok(leaving) => Self::Moving(leaving, service),
-            Err(io) => Self::keep(io, service, server),
-        }
-    }
-
-    fn after_answer(&mut self, kept: Option<Io<I>>, server: &Server) -> Self {
-        match (mem::replace(self, Self::Over), kept) {
-            (Self::Moving(_, service), Some(io)) => Self::keep(io, service, server),
-            _ => Self::Over,
-        }
-    }
-
-    /// Nobody takes it: it drains in the ordinary way.
-    fn keep(io: Io<I>, service: S, server: &Server) -> Self {
-        io.activity().set_moves(false);
-        Self::begin_anew(io, service, server)
     }
 
     fn begin_anew(io: Io<I>, service: S, server: &Server) -> Self {

@@ -1,7 +1,6 @@
 //! The I/O object between hyper and a transport.
 
 use std::{
-    fmt,
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
@@ -15,7 +14,7 @@ use super::{
     activity::{Activity, Ending},
     linger::Linger,
     room::Place,
-    transport::{Departing, Transport},
+    transport::Transport,
 };
 
 /// A transport that replays what was read ahead, reports reads to the connection's account, and ends as that says.
@@ -30,14 +29,6 @@ pub(crate) struct Io<I> {
     activity: Arc<Activity>,
     linger: Option<Linger>,
     counted: Place,
-}
-
-/// A connection that the successor has been asked to take.
-pub(crate) struct Leaving<I> {
-    answer: Departing<I>,
-    activity: Arc<Activity>,
-    /// Until there is an answer.
-    counted: Option<Place>,
 }
 
 impl<I: Transport> Io<I> {
@@ -69,8 +60,9 @@ impl<I: Transport> Io<I> {
         &self.activity
     }
 
-    /// Asks the successor to take the connection, which is between two requests.
-    pub(crate) fn hand_over(self) -> Result<Leaving<I>, Self> {
+    /// Sends the connection, which is between two requests, to the successor. `kept` gets it back, as one that does
+    /// not move and begins anew, if the successor does not take it.
+    pub(crate) fn hand_over(self, kept: impl FnOnce(Self) + Send + 'static) {
         let Self {
             transport,
             ahead,
@@ -78,41 +70,13 @@ impl<I: Transport> Io<I> {
             counted,
             ..
         } = self;
-        match transport.hand_over(ahead) {
-            Ok(answer) => Ok(Leaving {
-                answer,
-                activity,
-                counted: Some(counted),
-            }),
-            Err((transport, ahead)) => Err(Self {
-                transport,
-                ahead,
-                activity,
-                linger: None,
-                counted,
-            }),
-        }
-    }
-}
-
-impl<I: Transport> Leaving<I> {
-    /// Waits for the answer; gives the connection back if it stays.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Io<I>>> {
-        let answer = ready!(self.answer.as_mut().poll(cx));
-        let stays = answer.zip(self.counted.take());
-        Poll::Ready(
-            stays.map(|(transport, counted)| {
-                Io::new(transport, Arc::clone(&self.activity), counted)
-            }),
-        )
-    }
-}
-
-impl<I> fmt::Debug for Leaving<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leaving")
-            .field("activity", &self.activity)
-            .finish_non_exhaustive()
+        transport.hand_over(ahead, |transport, ahead| {
+            activity.set_moves(false);
+            activity.restart();
+            let mut io = Self::new(transport, activity, counted);
+            io.unread(ahead);
+            kept(io);
+        });
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! A connection looks on every wake-up, so the look is one atomic load; it registers for the next change once and
 //! not on every poll. Tokens would cost a lock for each look and a registration for each of the three events.
+//!
+//! That connections may yet move concerns only those that cannot; the others, of which there may be thousands, are not
+//! woken for it.
 
 use std::{
     future::Future,
@@ -34,7 +37,10 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Phases {
     now: AtomicU8,
+    /// Told of every change but that to [`Phase::Expecting`].
     changed: Notify,
+    /// Told of every change.
+    changed_at_all: Notify,
 }
 
 impl Phases {
@@ -42,6 +48,7 @@ impl Phases {
         Self {
             now: AtomicU8::new(Phase::Serving as u8),
             changed: Notify::new(),
+            changed_at_all: Notify::new(),
         }
     }
 
@@ -57,19 +64,23 @@ impl Phases {
         }
     }
 
-    /// Moves on to `phase` and wakes every connection. Never goes back.
+    /// Moves on to `phase` and wakes every connection that it concerns. Never goes back.
     ///
     /// Only the one task that follows the drain may call this.
     pub(crate) fn advance(&self, phase: Phase) {
         // A watch that is woken without a change would not register again.
         if self.now.fetch_max(phase as u8, Ordering::Release) < phase as u8 {
-            self.changed.notify_waiters();
+            self.changed_at_all.notify_waiters();
+            if phase != Phase::Expecting {
+                self.changed.notify_waiters();
+            }
         }
     }
 
     pub(crate) fn watch(&self) -> PhaseWatch<'_> {
         PhaseWatch {
             phases: self,
+            source: &self.changed,
             seen: Phase::Serving,
             registered: false,
             changed: self.changed.notified(),
@@ -85,6 +96,7 @@ pin_project! {
     #[derive(Debug)]
     pub(crate) struct PhaseWatch<'a> {
         phases: &'a Phases,
+        source: &'a Notify,
         seen: Phase,
         registered: bool,
         #[pin]
@@ -93,6 +105,19 @@ pin_project! {
 }
 
 impl PhaseWatch<'_> {
+    /// From the next look on, has the task woken by every change; returns whether that is new.
+    pub(crate) fn heed_all(self: Pin<&mut Self>) -> bool {
+        let mut this = self.project();
+        let all = &this.phases.changed_at_all;
+        if std::ptr::eq(*this.source, all) {
+            return false;
+        }
+        *this.source = all;
+        *this.registered = false;
+        this.changed.set(all.notified());
+        true
+    }
+
     /// Returns the phase; the task is woken when it changes.
     pub(crate) fn look(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Phase {
         let mut this = self.project();
@@ -101,10 +126,10 @@ impl PhaseWatch<'_> {
             if now == *this.seen {
                 return now;
             }
-            this.changed.set(this.phases.changed.notified());
+            this.changed.set(this.source.notified());
         }
         while this.changed.as_mut().poll(cx) == Poll::Ready(()) {
-            this.changed.set(this.phases.changed.notified());
+            this.changed.set(this.source.notified());
         }
         *this.registered = true;
         // After the registration, or a change between the two would wake nobody.
@@ -137,6 +162,9 @@ mod tests {
         let mut watch = pin!(phases.watch());
 
         assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
+        assert!(watch.as_mut().heed_all());
+        assert!(!watch.as_mut().heed_all());
+        assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
         assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
         let phases_to_come = [
             Phase::Expecting,
@@ -151,6 +179,23 @@ mod tests {
             assert_eq!(usize::from(woken.0.load(Ordering::Relaxed)), wakes + 1);
             assert_eq!(watch.as_mut().look(&mut cx), phase);
         }
+    }
+
+    #[test]
+    fn that_connections_may_move_wakes_only_who_heeds_all() {
+        let phases = Phases::new();
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let mut cx = Context::from_waker(&waker);
+        let mut watch = pin!(phases.watch());
+        assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
+        for (phase, wakes) in [(Phase::Expecting, 0), (Phase::Moving, 1)] {
+            phases.advance(phase);
+            assert_eq!(woken.0.load(Ordering::Relaxed), wakes);
+        }
+        assert_eq!(watch.as_mut().look(&mut cx), Phase::Moving);
+        phases.advance(Phase::Draining);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! What the driver asks of a transport.
 
-use std::{future::Future, mem::MaybeUninit, pin::Pin};
+use std::mem::MaybeUninit;
 
 use hyper::body::Bytes;
 use socket2::SockRef;
@@ -22,14 +22,11 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'sta
 
     /// Moves the connection to the successor, between two requests, with the bytes that were read and not used.
     ///
-    /// The future gives it back, with those bytes in front, if the successor does not take it.
-    fn hand_over(self, unread: Bytes) -> Result<Departing<Self>, (Self, Bytes)> {
-        Err((self, unread))
+    /// `kept` gets it back, and of those bytes what is not in front of it again, if the successor does not take it.
+    fn hand_over(self, unread: Bytes, kept: impl FnOnce(Self, Bytes) + Send + 'static) {
+        kept(self, unread);
     }
 }
-
-/// The answer of the successor: the connection, if it stays.
-pub(crate) type Departing<I> = Pin<Box<dyn Future<Output = Option<I>> + Send>>;
 
 impl Transport for Conn {
     fn has_arrived(&self) -> bool {
@@ -40,12 +37,13 @@ impl Transport for Conn {
         true
     }
 
-    fn hand_over(self, unread: Bytes) -> Result<Departing<Self>, (Self, Bytes)> {
-        Ok(Box::pin(self.depart(
-            Manner::Http1,
-            unread.into(),
-            Vec::new(),
-        )))
+    fn hand_over(self, unread: Bytes, kept: impl FnOnce(Self, Bytes) + Send + 'static) {
+        // Even nothing has hyper's whole buffer behind it.
+        let unread = match unread.is_empty() {
+            true => Vec::new(),
+            false => unread.into(),
+        };
+        self.send_off(Manner::Http1, unread, |conn| kept(conn, Bytes::new()));
     }
 }
 

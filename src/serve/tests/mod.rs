@@ -60,11 +60,12 @@ impl Bench {
     }
 
     fn serve(&self, transport: impl Transport) -> Outcome {
-        tokio::spawn(serve_connection(
-            transport,
-            self.app.clone(),
-            Arc::clone(&self.server),
-        ))
+        let connection = serve_connection(transport, self.app.clone(), Arc::clone(&self.server));
+        tokio::spawn(async move {
+            let given_back = connection.await?;
+            assert!(given_back.is_none(), "there is no successor");
+            Ok(())
+        })
     }
 
     /// A connection over TCP.
