@@ -25,7 +25,7 @@ fn main() -> Result<ExitCode> {
 
     let mut report = Report::new();
     for (count, rounds) in [(1, 60), (100, 60), (10_000, 30)] {
-        let mut ours = Service::start(Path::new(env!("CARGO_BIN_EXE_moving")), count)?;
+        let mut ours = Service::start(Path::new(env!("CARGO_BIN_EXE_mover")), count)?;
         let mut floor = Service::start(Path::new(env!("CARGO_BIN_EXE_passing")), count)?;
         let rounds = Rounds::measure(&["handover", "floor"], rounds, |contender| {
             if contender > 0 {

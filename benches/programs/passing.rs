@@ -1,6 +1,6 @@
 //! The floor under the migration: established connections, registered with Tokio, are passed to a successor and closed.
 //!
-//! Says the same as `moving`. No task runs for a connection, nothing is said of it, and nobody answers for it: a
+//! Says the same as `mover`. No task runs for a connection, nothing is said of it, and nobody answers for it: a
 //! connection whose receiver dies is lost. Nothing that has to pass descriptors can be faster.
 
 use std::{

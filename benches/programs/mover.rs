@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 #[handover::main]
 async fn main(cx: Context) -> Result<(), Box<dyn Error>> {
-    let count = env::args().nth(1).ok_or("usage: moving COUNT")?.parse()?;
+    let count = env::args().nth(1).ok_or("usage: mover COUNT")?.parse()?;
     EXPECTED.store(count, Ordering::Relaxed);
     let listener = cx.bind("127.0.0.1:0").await?;
     cx.attach(Stamp).await?;
