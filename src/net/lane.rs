@@ -169,6 +169,12 @@ impl Lane {
         door.show(inner.view(key));
     }
 
+    /// Forgets an endpoint that is closed: nothing of it moves, and a service may open many in its
+    /// life.
+    pub(crate) fn remove(&self, key: &str) {
+        self.lock().doors.remove(key);
+    }
+
     pub(super) fn tell(&self, told: Told) {
         (self.tell)(told);
     }

@@ -273,6 +273,7 @@ impl Shared {
     /// Lets go of an endpoint that nobody listens on any more, and gives what was behind it.
     pub(crate) fn close(&self, key: &str) -> Vec<Arc<Socket>> {
         self.gates().endpoints.remove(key);
+        self.lane.remove(key);
         self.store.release(key)
     }
 
