@@ -271,6 +271,7 @@
 //! | `rustls` | no | `handover::rustls::TlsListener`: TLS in front of any server; the crypto provider is the program's choice |
 //! | `tower` | no | `handover::tower`: the drain in any stack of services, and a readiness endpoint |
 //! | `full` | no | all of the above |
+//! | `cli` | no | the program `handover`, an operator's command; nothing in the library |
 //! | `test-util` | no | `Builder::start_paused`, for tests; passes on to Tokio's feature of that name |
 //!
 //! [README]: https://crates.io/crates/handover
