@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::error::Error;
 use crate::lifecycle::signal::Signal;
-use crate::run::{Prepared, Program};
+use crate::run::{Integrations, Prepared, Program};
 use crate::runtime::{self, Flavor};
 
 /// The options of a service, each with a default, and [`run`](Self::run) at the end.
@@ -74,6 +74,7 @@ pub(crate) struct Options {
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) program: Program,
     pub(crate) deadline_exit_code: u8,
+    pub(crate) integrations: Integrations,
 }
 
 impl Builder {
@@ -95,6 +96,7 @@ impl Builder {
                 pid_file: None,
                 program: Program::default(),
                 deadline_exit_code: 0,
+                integrations: Integrations::default(),
             },
         }
     }

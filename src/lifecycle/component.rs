@@ -10,12 +10,16 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::event::What;
 use super::hook::{BoxError, Lifecycle};
+use super::record::Record;
 use crate::sys::log;
 
 /// The components of this generation in the order of their attachment.
-#[derive(Default)]
-pub(crate) struct Components(Mutex<Vec<Arc<dyn Hooks>>>);
+pub(crate) struct Components {
+    attached: Mutex<Vec<Arc<dyn Hooks>>>,
+    record: Arc<Record>,
+}
 
 /// A hook that failed: which, of what, and how.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,13 @@ pub(crate) enum Hook {
 }
 
 impl Components {
+    pub(crate) fn new(record: Arc<Record>) -> Self {
+        Self {
+            attached: Mutex::default(),
+            record,
+        }
+    }
+
     /// Runs `on_init` of a component and keeps the component if it succeeds.
     pub(crate) async fn attach<L: Lifecycle>(
         &self,
@@ -54,7 +65,8 @@ impl Components {
         limit: Duration,
     ) -> Result<Arc<L>, HookError> {
         let name = component.name().into_owned();
-        bounded(Hook::Init, &name, limit, component.on_init()).await?;
+        self.bounded(Hook::Init, &name, limit, component.on_init())
+            .await?;
         let component = Arc::new(component);
         self.lock().push(Arc::clone(&component) as Arc<dyn Hooks>);
         Ok(component)
@@ -63,7 +75,8 @@ impl Components {
     /// Runs `on_ready` of each component; the first failure ends it.
     pub(crate) async fn ready(&self, limit: Duration) -> Result<(), HookError> {
         for component in self.all() {
-            bounded(Hook::Ready, &component.name(), limit, component.on_ready()).await?;
+            self.bounded(Hook::Ready, &component.name(), limit, component.on_ready())
+                .await?;
         }
         Ok(())
     }
@@ -72,7 +85,7 @@ impl Components {
     pub(crate) async fn active(&self, limit: Duration) {
         for component in self.all() {
             report(
-                bounded(
+                self.bounded(
                     Hook::Active,
                     &component.name(),
                     limit,
@@ -89,7 +102,7 @@ impl Components {
         for component in self.all().into_iter().rev() {
             let limit = limit.min(deadline.saturating_duration_since(Instant::now()));
             report(
-                bounded(
+                self.bounded(
                     Hook::Drain,
                     &component.name(),
                     limit,
@@ -100,12 +113,45 @@ impl Components {
         }
     }
 
+    /// Runs a hook under its limit, and records how it ended.
+    async fn bounded(
+        &self,
+        hook: Hook,
+        component: &str,
+        limit: Duration,
+        future: impl Future<Output = Result<(), BoxError>>,
+    ) -> Result<(), HookError> {
+        let started = Instant::now();
+        let future = AssertUnwindSafe(future).catch_unwind();
+        let result = match tokio::time::timeout(limit, future).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(Failure::Failed(error)),
+            Ok(Err(panic)) => Err(Failure::Panicked(panic_message(&*panic))),
+            Err(_) => Err(Failure::TimedOut(limit)),
+        };
+        let elapsed = started.elapsed();
+        if result.is_ok() {
+            log::debug!(%hook, component, elapsed_ms = elapsed.as_millis(), "hook ran");
+        }
+        self.record.note(What::Hook {
+            hook: hook.name().to_owned(),
+            component: component.to_owned(),
+            elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            error: result.as_ref().err().map(ToString::to_string),
+        });
+        result.map_err(|failure| HookError {
+            hook,
+            component: component.to_owned(),
+            failure,
+        })
+    }
+
     fn all(&self) -> Vec<Arc<dyn Hooks>> {
         self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<dyn Hooks>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -161,37 +207,10 @@ impl<L: Lifecycle> Hooks for L {
     }
 }
 
-async fn bounded(
-    hook: Hook,
-    component: &str,
-    limit: Duration,
-    future: impl Future<Output = Result<(), BoxError>>,
-) -> Result<(), HookError> {
-    let started = Instant::now();
-    let failure = match tokio::time::timeout(limit, AssertUnwindSafe(future).catch_unwind()).await {
-        Ok(Ok(Ok(()))) => {
-            log::debug!(%hook, component, elapsed_ms = elapsed_ms(started), "hook ran");
-            return Ok(());
-        }
-        Ok(Ok(Err(error))) => Failure::Failed(error),
-        Ok(Err(panic)) => Failure::Panicked(panic_message(&*panic)),
-        Err(_) => Failure::TimedOut(limit),
-    };
-    Err(HookError {
-        hook,
-        component: component.to_owned(),
-        failure,
-    })
-}
-
 fn report(result: Result<(), HookError>) {
     if let Err(error) = result {
         log::error!(hook = %error.hook, component = error.component, "{error}");
     }
-}
-
-fn elapsed_ms(started: Instant) -> u64 {
-    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What a panic said.
@@ -251,7 +270,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn hooks_run_in_order_and_drain_in_reverse() {
         let log = Arc::default();
-        let components = Components::default();
+        let components = Components::new(Arc::new(Record::new(1)));
         for (name, failing) in [
             ("a", Some(Hook::Active)),
             ("b", Some(Hook::Drain)),
@@ -300,7 +319,7 @@ mod tests {
                 panic!("at the {}", "disco")
             }
         }
-        let components = Components::default();
+        let components = Components::new(Arc::new(Record::new(1)));
         let error = components
             .attach(Hangs, LIMIT)
             .await

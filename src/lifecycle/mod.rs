@@ -4,11 +4,13 @@
 //! the neighbouring generations. The only floor with a policy on time; it knows no server.
 
 pub(crate) mod component;
+pub(crate) mod event;
 pub(crate) mod forward;
 pub(crate) mod hook;
 pub(crate) mod link;
 pub(crate) mod phase;
 pub(crate) mod pid_file;
+pub(crate) mod record;
 pub(crate) mod signal;
 pub(crate) mod task;
 pub(crate) mod token;

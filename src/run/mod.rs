@@ -5,6 +5,7 @@ mod drain;
 mod engine;
 mod handover;
 mod input;
+mod integration;
 mod old;
 mod peer;
 mod prepared;
@@ -13,6 +14,7 @@ mod shared;
 mod start;
 
 pub(crate) use input::Input;
+pub(crate) use integration::Integrations;
 pub use prepared::Prepared;
 pub(crate) use program::Program;
 pub(crate) use shared::Shared;

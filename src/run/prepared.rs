@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::{ExitCode, Termination};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use nix::sys::signal::{SigSet, Signal};
@@ -25,13 +26,16 @@ use crate::builder::Options;
 use crate::context::{Context, Predecessor};
 use crate::error::Error;
 use crate::lifecycle::component::panic_message;
+use crate::lifecycle::event::{Event, What};
 use crate::lifecycle::task::Tasks;
 use crate::lifecycle::token::Token;
 use crate::lifecycle::tracker::Tracker;
 use crate::net::gate::State;
+use crate::protocol::{Failed, Stage};
 use crate::socket::{Store, identify};
 use crate::sys::inherited::{Inherited, Start};
 use crate::sys::log;
+use crate::sys::process;
 use crate::sys::signals::{self, Handlers};
 use crate::sys::watch::watch;
 
@@ -46,10 +50,13 @@ pub struct Prepared {
     handlers: Handlers,
     /// The mask of the service's threads.
     mask: SigSet,
+    /// What was seen before there was a record, at times since boot.
+    seen: [(Duration, What); 2],
 }
 
 impl Prepared {
     pub(crate) fn new(options: Options) -> Result<Self, Error> {
+        let executed = (process::uptime(), What::Executed {});
         let Inherited {
             channel,
             activated,
@@ -63,6 +70,7 @@ impl Prepared {
         let handlers = Handlers::install(&triggers)
             .map_err(|error| Error::io("could not install signal handlers", error))?;
 
+        let mut sockets = activated.len();
         let store = Store::new();
         for (descriptor, name) in activated {
             store.insert_inherited(identify(name, descriptor)?);
@@ -73,7 +81,10 @@ impl Prepared {
         if let Some(channel) = channel {
             let received = Inheritance::receive(channel, &store)?;
             match &received.offer {
-                Some(offered) => mask = offered.mask(&inherited_mask),
+                Some(offered) => {
+                    sockets += offered.offer.sockets as usize;
+                    mask = offered.mask(&inherited_mask);
+                }
                 None => triggers
                     .iter()
                     .chain(DEFAULT_TRIGGERS)
@@ -83,6 +94,7 @@ impl Prepared {
                 .map_err(|error| Error::io("could not restore the mask", error))?;
             inheritance = Some(received);
         }
+        let adopted = (process::uptime(), What::Adopted { sockets });
         Ok(Self {
             options,
             start,
@@ -90,6 +102,7 @@ impl Prepared {
             inheritance,
             handlers,
             mask,
+            seen: [executed, adopted],
         })
     }
 
@@ -121,7 +134,14 @@ impl Prepared {
         let engine = tokio::spawn(engine.run(inputs));
 
         let context = Context::new(Arc::clone(&shared));
-        let main = AssertUnwindSafe(async move { main(context).await.report() }).catch_unwind();
+        let main = async {
+            if let Err(error) = shared.options.integrations.start(&shared).await {
+                shared.note(Failed::new(Stage::Init, None, &error));
+                return Err::<(), _>(error).report();
+            }
+            main(context).await.report()
+        };
+        let main = AssertUnwindSafe(main).catch_unwind();
         let mut main = Box::pin(main);
         let watch_over = watch_over(engine, &shared, &handlers, &end_main);
         let mut watch_over = std::pin::pin!(watch_over.fuse());
@@ -205,6 +225,9 @@ impl Prepared {
             queue,
             (tracker, tasks),
         ));
+        for (time, what) in self.seen {
+            shared.record.insert(Event::at(time, generation, what));
+        }
         let handlers = Arc::new(Watched::new(self.handlers).map_err(explain)?);
         let engine = Engine::new(
             Arc::clone(&shared),

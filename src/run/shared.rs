@@ -13,6 +13,7 @@ use crate::context::Predecessor;
 use crate::error::Error;
 use crate::lifecycle::component::Components;
 use crate::lifecycle::phase::Phase;
+use crate::lifecycle::record::Record;
 use crate::lifecycle::task::Tasks;
 use crate::lifecycle::tokens::Tokens;
 use crate::lifecycle::tracker::Tracker;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) components: Components,
     pub(crate) tokens: Tokens,
+    /// What has happened, for those who watch.
+    pub(crate) record: Arc<Record>,
     /// Whether somebody has run the `on_ready` hooks; locked while they run.
     pub(crate) ready_called: tokio::sync::Mutex<bool>,
     pub(crate) queue: mpsc::UnboundedSender<Input>,
@@ -72,6 +75,7 @@ impl Shared {
         queue: mpsc::UnboundedSender<Input>,
         (tracker, tasks): (Arc<Tracker>, Arc<Tasks>),
     ) -> Self {
+        let record = Arc::new(Record::new(generation));
         let told = queue.clone();
         let lane = Lane::new(Arc::clone(&tracker), move |tell| {
             let input = match tell {
@@ -89,7 +93,8 @@ impl Shared {
             lane,
             tracker,
             tasks,
-            components: Components::default(),
+            components: Components::new(Arc::clone(&record)),
+            record,
             tokens: Tokens::new(),
             ready_called: tokio::sync::Mutex::new(false),
             queue,

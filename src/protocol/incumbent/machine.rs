@@ -62,6 +62,16 @@ impl Incumbent {
         self.successor.capabilities.has(capability)
     }
 
+    /// Returns the successor's process ID, while this generation drains because that one serves.
+    pub(crate) fn drains_for(&self) -> Option<u32> {
+        matches!(self.phase, Phase::Draining { .. }).then(|| self.successor_pid())
+    }
+
+    /// Returns the process ID of the successor under way, as it has told it.
+    pub(crate) fn successor_pid(&self) -> u32 {
+        self.successor.pid.unsigned_abs()
+    }
+
     /// Returns whether a drain that has nothing left to do may end the process.
     ///
     /// It may not before `Released` is sent: the successor would take the end of this process for

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::successor::shorten;
 use super::{End, Engine};
+use crate::lifecycle::event::What;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::pid_file::PidFile;
 use crate::net::gate::State;
@@ -51,15 +52,23 @@ impl Engine {
             shared.store.close();
         }
         shared.tokens.drain(deadline);
+        let (connections, tasks) = (shared.tracker.open(), shared.tasks.names());
+        let deadline_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         log::info!(
             phase = %Phase::Draining,
             generation = shared.generation,
             pid = std::process::id(),
-            connections = shared.tracker.open(),
-            tasks = ?shared.tasks.names(),
-            deadline_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            connections,
+            ?tasks,
+            deadline_ms,
             "draining"
         );
+        self.note(What::Draining {
+            stop: is_stop,
+            connections,
+            tasks: tasks.iter().map(ToString::to_string).collect(),
+            deadline_ms,
+        });
         self.drain_hooks(deadline);
         self.watch_quiet();
     }
@@ -113,14 +122,26 @@ impl Engine {
     pub(super) fn drain_hooks(&mut self, deadline: Instant) {
         let shared = Arc::clone(&self.shared);
         let active = self.active.take();
+        let successor = self.incumbent.drains_for();
         tokio::spawn(async move {
-            if let Some(active) = active {
-                active.abort();
-                // Whether it had ended before is all the same.
-                tokio::time::timeout_at(deadline, active).await.ok();
-            }
             let limit = shared.options.hook_timeout;
-            shared.components.drain(limit, deadline).await;
+            let told = async {
+                if let Some(successor) = successor {
+                    let told = shared.options.integrations.pass_on(successor);
+                    if tokio::time::timeout(limit, told).await.is_err() {
+                        log::warn!(successor, "not everybody outside knows of the successor");
+                    }
+                }
+            };
+            let drained = async {
+                if let Some(active) = active {
+                    active.abort();
+                    // Whether it had ended before is all the same.
+                    tokio::time::timeout_at(deadline, active).await.ok();
+                }
+                shared.components.drain(limit, deadline).await;
+            };
+            tokio::join!(told, drained);
             shared.send(Input::HooksDrained);
         });
     }
@@ -164,6 +185,11 @@ impl Engine {
             ?tasks,
             "{why}: what is left is cut"
         );
+        self.note(What::Aborting {
+            why: why.to_owned(),
+            connections,
+            tasks: tasks.iter().map(ToString::to_string).collect(),
+        });
         if self.stops_the_service() {
             self.shorten_older(Duration::ZERO);
         }
@@ -190,16 +216,28 @@ impl Engine {
             return;
         };
         drain.tick();
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (connections, tasks) = (self.shared.tracker.open(), self.shared.tasks.names());
+        let oldest_ms = self.shared.tracker.oldest().map(millis);
+        let older = self.older.len();
+        let left_ms = millis(drain.deadline.saturating_duration_since(Instant::now()));
         log::info!(
             phase = %Phase::Draining,
             generation = self.shared.generation,
-            connections = self.shared.tracker.open(),
-            oldest_ms = self.shared.tracker.oldest().map(|age| age.as_millis()),
-            tasks = ?self.shared.tasks.names(),
-            older = self.older.len(),
-            left_ms = drain.deadline.saturating_duration_since(Instant::now()).as_millis(),
+            connections,
+            oldest_ms,
+            ?tasks,
+            older,
+            left_ms,
             "draining"
         );
+        self.note(What::DrainProgress {
+            connections,
+            oldest_ms,
+            tasks: tasks.iter().map(ToString::to_string).collect(),
+            older,
+            left_ms,
+        });
     }
 
     pub(super) fn report_overdue(&self) {
@@ -257,6 +295,14 @@ impl Engine {
             if flushed.is_err() {
                 log::debug!("a neighbour does not read");
             }
+        }
+        self.note(What::Ended {
+            accepted: self.shared.tracker.accepted(),
+            cut: self.drain.as_ref().is_some_and(|drain| drain.cut),
+        });
+        let told = self.shared.options.integrations.finish();
+        if tokio::time::timeout(LAST_WORDS, told).await.is_err() {
+            log::debug!("somebody outside does not listen");
         }
     }
 

@@ -9,6 +9,7 @@ use super::Engine;
 use super::ending::pid_file;
 use crate::context::Successor as Taken;
 use crate::error::Error;
+use crate::lifecycle::event::What;
 use crate::lifecycle::phase::Phase;
 use crate::net::backoff::{Concern, concern};
 use crate::net::gate::State;
@@ -82,6 +83,7 @@ impl Engine {
                     pid,
                     "successor started"
                 );
+                self.note(What::SuccessorStarted { successor: pid });
                 self.hand_over(incumbent::Event::Spawned { pid: pid as i32 });
             }
             Err(error) => {
@@ -165,7 +167,13 @@ impl Engine {
                 self.tell_successor(&message);
                 match message {
                     ToSuccessor::Stop {} => self.stops_both = true,
-                    ToSuccessor::Released {} => self.open_lane(),
+                    ToSuccessor::Commit {} => self.note(What::Commit {
+                        successor: self.incumbent.successor_pid(),
+                    }),
+                    ToSuccessor::Released {} => {
+                        self.note(What::Released {});
+                        self.open_lane();
+                    }
                     _ => {}
                 }
             }
@@ -189,6 +197,9 @@ impl Engine {
             Action::Park { claimed } => {
                 self.shared
                     .set_gates_of(&claimed, Kind::is_datagram, State::Shut);
+                self.note(What::SuccessorReady {
+                    successor: self.incumbent.successor_pid(),
+                });
                 self.claimed = claimed;
                 self.hand_over(incumbent::Event::Parked);
             }
@@ -199,6 +210,9 @@ impl Engine {
             Action::CloseGates { claimed } => {
                 self.shared
                     .set_gates_of(&claimed, Kind::is_stream, State::Shut);
+                self.note(What::SuccessorServes {
+                    successor: self.incumbent.successor_pid(),
+                });
             }
             // What was parked stays so until the successor has ended.
             Action::ReopenGates => {
@@ -237,6 +251,7 @@ impl Engine {
             pid = std::process::id(),
             "handover begins"
         );
+        self.note(What::HandoverBegins {});
         if self.handovers == 1 && std::process::id() == 1 {
             log::warn!("this process is PID 1: the container ends when it has drained");
         } else if self.handovers == 1 && process::is_in_foreground() {
@@ -350,6 +365,7 @@ impl Engine {
                 pid = std::process::id(),
                 "active"
             );
+            shared.record.note(What::Active {});
         }));
     }
 
@@ -369,6 +385,10 @@ impl Engine {
                     elapsed_ms,
                     "handover committed: the successor serves"
                 );
+                self.note(What::Committed {
+                    successor: pid as u32,
+                    elapsed_ms,
+                });
                 let generation = generation + 1;
                 Ok(Taken {
                     pid: pid as u32,
@@ -392,11 +412,23 @@ impl Engine {
                     let generation = format_args!("generation {generation} serves on: {failure}");
                     writeln!(io::stderr(), "handover failed, {generation}").ok();
                 }
+                self.note(What::HandoverFailed {
+                    stage: failure.stage.to_string(),
+                    component: failure.component.clone(),
+                    error: failure.to_string(),
+                    exit: failure.ended.clone(),
+                    stderr: lines.clone(),
+                    elapsed_ms,
+                });
                 self.assert_pid_file();
                 Err(Error::handover(failure, lines))
             }
             Outcome::Aborted(abort) => {
                 log::warn!(generation, elapsed_ms, "handover called off: {abort}");
+                self.note(What::HandoverCalledOff {
+                    reason: abort.to_string(),
+                    elapsed_ms,
+                });
                 Err(Error::aborted(abort))
             }
         };
@@ -409,6 +441,9 @@ impl Engine {
     /// Answers a trigger that is not accepted.
     pub(super) fn answer(&mut self, error: Error) {
         log::warn!(generation = self.shared.generation, "{error}");
+        self.note(What::HandoverRefused {
+            reason: error.to_string(),
+        });
         if let Some(reply) = self.asking.take().and_then(|asker| asker.reply) {
             reply.send(Err(error)).ok();
         }

@@ -1,6 +1,7 @@
 //! The engine of a service that stops and still accepts.
 
 use super::Engine;
+use crate::lifecycle::event::What;
 use crate::run::drain::FOREVER;
 use crate::run::input::Input;
 use crate::sys::log;
@@ -31,13 +32,19 @@ impl Engine {
         self.lame_duck = LameDuck::Lasts;
         self.shared.tokens.stopping.cancel();
         self.later(time.min(FOREVER), Input::LameDuckOver);
+        let connections = self.shared.tracker.open();
+        let lame_duck_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         log::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
-            connections = self.shared.tracker.open(),
-            lame_duck_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            connections,
+            lame_duck_ms,
             "stopping: not ready for more, accepting what comes"
         );
+        self.note(What::LameDuck {
+            connections,
+            lame_duck_ms,
+        });
     }
 
     pub(super) fn end_lame_duck(&mut self) {

@@ -26,6 +26,7 @@ use super::old::Old;
 use super::peer::Peer;
 use super::shared::Shared;
 use super::start::{Inheritance, Offered};
+use crate::lifecycle::event::What;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::token::Token;
 use crate::protocol::{self, Failed, Incumbent, Stage, Successor};
@@ -214,6 +215,8 @@ impl Engine {
             predecessor = self.shared.predecessor.as_ref().map(|p| p.pid),
             "initialising"
         );
+        let predecessor = self.shared.predecessor.as_ref().map(|p| p.pid);
+        self.note(What::Initialising { predecessor });
         self.later(READY_OVERDUE, Input::ReadyOverdue);
         for action in std::mem::take(&mut self.unperformed) {
             self.perform_as_successor(action);
@@ -253,6 +256,7 @@ impl Engine {
             Input::Stop => self.stop("the program"),
             Input::Ready => {
                 self.shared.set_phase(Phase::Ready);
+                self.note(What::Ready {});
                 let claimed = self.shared.store.claimed_keys();
                 self.succeed(protocol::successor::Event::Ready { claimed });
             }
@@ -267,7 +271,13 @@ impl Engine {
             Input::Mark(reached) => drop(reached.send(())),
             Input::Predecessor(from) => self.heard_from_predecessor(from),
             Input::OlderGone { generation } => {
-                self.older.retain(|old| old.generation != generation);
+                if let Some(at) = self.older.iter().position(|o| o.generation == generation) {
+                    let old = self.older.remove(at);
+                    self.note(What::OlderEnded {
+                        older: generation,
+                        older_pid: old.pid,
+                    });
+                }
                 self.older_gone();
             }
             Input::Spawned { handover, result } => self.spawned(handover, result),
@@ -376,6 +386,7 @@ impl Engine {
             by,
             "stop"
         );
+        self.note(What::Stop { by: by.to_owned() });
         // The machine has counted the one that ended the lame-duck time, and is done counting.
         let hurried = self.lame_duck == LameDuck::Hurried;
         self.succeed(protocol::successor::Event::Stop);
@@ -437,6 +448,11 @@ impl Engine {
         for action in self.incumbent.on(event) {
             self.perform_as_incumbent(action);
         }
+    }
+
+    /// Records something for those who watch.
+    fn note(&self, what: What) {
+        self.shared.record.note(what);
     }
 
     fn later(&self, after: Duration, input: Input) {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Engine;
 use crate::error::Error;
+use crate::lifecycle::event::What;
 use crate::lifecycle::forward::{Tail, forward};
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::token::Token;
@@ -176,6 +177,9 @@ impl Engine {
             endpoints = self.shared.endpoints(),
             "serving"
         );
+        self.note(What::Serving {
+            endpoints: self.shared.endpoints(),
+        });
     }
 
     pub(super) fn become_owner(&mut self) {
