@@ -271,6 +271,7 @@
 //! | `rustls` | no | `handover::rustls::TlsListener`: TLS in front of any server; the crypto provider is the program's choice |
 //! | `tower` | no | `handover::tower`: the drain in any stack of services, and a readiness endpoint |
 //! | `full` | no | all of the above |
+//! | `testing` | no | `handover::testing`: services as processes, loads that count strictly, faults: for test suites |
 //! | `cli` | no | the program `handover`, an operator's command; nothing in the library |
 //! | `test-util` | no | `Builder::start_paused`, for tests; passes on to Tokio's feature of that name |
 //!
@@ -316,6 +317,9 @@ mod socket;
     reason = "the one floor that speaks to the kernel in its own words"
 )]
 mod sys;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 
 pub use builder::Builder;
 pub use context::{Context, Predecessor, Successor};

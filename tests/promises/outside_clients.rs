@@ -262,7 +262,7 @@ async fn start(program: &str) -> Running {
     let running = serving(Program::new(program).arg("127.0.0.1:0")).await;
     match running.target {
         Target::Tcp(address) if program == TLS => Running {
-            target: Target::Tls(address),
+            target: handover_tests::tls(address),
             ..running
         },
         _ => running,

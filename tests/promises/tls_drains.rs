@@ -202,7 +202,7 @@ async fn start(program: Program) -> Running {
     service.output().find("serving phase=serving").await;
     Running {
         service,
-        target: Target::Tls(address),
+        target: handover_tests::tls(address),
     }
 }
 

@@ -47,6 +47,7 @@ const FOLDERS: &[(&str, u8, &[&str])] = &[
     ("systemd", 6, &[]),
     ("control", 6, &[]),
     ("metrics", 6, &[]),
+    ("testing", 6, &[]),
 ];
 
 /// Floor of the files directly in `src/`, and what they may not know.
@@ -135,9 +136,9 @@ pub(crate) fn no_exit(source: &Source) -> Vec<Violation> {
 
 /// A test waits for the event, never for a time. With a paused clock a sleep is an event.
 ///
-/// Loads (`tests/src`) and fixtures may sleep: a client that thinks and a handler that takes its time do.
+/// Fixtures may sleep: a handler that takes its time does.
 pub(crate) fn no_sleeps(source: &Source) -> Vec<Violation> {
-    if source.path.starts_with("tests/src/") || source.path.starts_with("tests/fixtures/") {
+    if source.path.starts_with("tests/fixtures/") {
         return Vec::new();
     }
     let paused = source
@@ -400,7 +401,7 @@ mod tests {
             1
         );
         assert_eq!(broken(no_sleeps, "src/net/gate.rs", text), [""; 0]);
-        assert_eq!(broken(no_sleeps, "tests/src/load.rs", text), [""; 0]);
+        assert_eq!(broken(no_sleeps, "tests/fixtures/slow.rs", text), [""; 0]);
         let paused =
             format!("#[cfg(test)] mod tests {{ #[tokio::test(start_paused = true)] {text} }}");
         assert_eq!(broken(no_sleeps, "src/net/gate.rs", &paused), [""; 0]);

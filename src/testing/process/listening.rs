@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::pid::Process;
-use crate::target::Target;
+use crate::testing::target::Target;
 
 /// The stream sockets on which `process` listens, without doublets, in order.
 pub(super) fn listening(process: &Process) -> Vec<Target> {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::counts::Counts;
 use super::fault::{Failure, Fault};
 use super::kind::Kind;
-use crate::identity::Identity;
+use crate::testing::identity::Identity;
 
 /// What a load has seen so far, or in all.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::io;
 use tokio::time::Instant;
 
 use super::kind::Kind;
-use crate::identity::Identity;
+use crate::testing::identity::Identity;
 
 /// The class of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -92,7 +92,7 @@ impl Program {
     /// # Errors
     ///
     /// If no process can be made, or the directory or the user cannot be taken on. A program that
-    /// cannot be executed is an [`Exit`](crate::Exit) with code 126 or 127.
+    /// cannot be executed is an [`Exit`](crate::testing::Exit) with code 126 or 127.
     pub fn start(self) -> io::Result<Service> {
         self.start_with(Stdio::null(), &[])
     }

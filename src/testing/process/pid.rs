@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::procfs;
-use crate::wait::{LIMIT, within};
+use crate::testing::wait::{LIMIT, within};
 
 /// A process that cannot be mistaken for another one that got its number later.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Process {
     /// # Cancel safety
     ///
     /// Nothing is lost when the future is dropped: the exit status stays with the kernel until
-    /// the [`Service`](crate::Service) is dropped.
+    /// the [`Service`](crate::testing::Service) is dropped.
     pub async fn exited(&self) -> Exit {
         within(
             format_args!("the end of process {}", self.pid()),

@@ -105,7 +105,7 @@ impl Guard {
     }
 }
 
-const VARIABLE: &str = "HANDOVER_TESTS_MARK";
+const VARIABLE: &str = "HANDOVER_TESTING_MARK";
 
 /// Twice, because a process may start another one while the first round goes on.
 const KILL_AT_END: &str = r#"

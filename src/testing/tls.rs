@@ -3,12 +3,14 @@
 use std::io;
 use std::sync::Arc;
 
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
 use tokio_rustls::rustls::crypto::{
-    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
+    CryptoProvider, verify_tls12_signature, verify_tls13_signature,
 };
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
@@ -17,9 +19,11 @@ use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, Signature
 ///
 /// # Errors
 ///
-/// None that a test could meet.
+/// If the process has no default provider of cryptography ([`CryptoProvider::install_default`]).
 pub fn believing() -> io::Result<TlsConnector> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = CryptoProvider::get_default().cloned();
+    let provider = provider
+        .ok_or_else(|| io::Error::other("no default provider of cryptography is installed"))?;
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
@@ -27,6 +31,12 @@ pub fn believing() -> io::Result<TlsConnector> {
         .with_custom_certificate_verifier(Arc::new(Believer(provider)))
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Shakes hands with whoever answers.
+pub(super) async fn connect(stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::from(stream.peer_addr()?.ip());
+    believing()?.connect(name, stream).await
 }
 
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::*;
-use crate::Target;
+use crate::testing::Target;
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\npid=1 generation=1";
 const LAST: &str =

@@ -7,8 +7,8 @@ use tokio::time;
 
 use super::fault::{Cause, Fault};
 use super::http::{Answer, read_more};
-use crate::identity::Identity;
-use crate::target::Socket;
+use crate::testing::identity::Identity;
+use crate::testing::target::Socket;
 
 /// A client's end of a connection.
 #[derive(Debug)]

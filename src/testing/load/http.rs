@@ -11,9 +11,9 @@ use tokio::time;
 
 use super::fault::{Cause, Fault};
 use super::request::Request;
-use crate::identity::Identity;
-use crate::target::{Socket, Target};
-use crate::wait::LIMIT;
+use crate::testing::identity::Identity;
+use crate::testing::target::{Socket, Target};
+use crate::testing::wait::LIMIT;
 
 /// A whole answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::wait::within;
+use crate::testing::wait::within;
 
 /// All that a service has printed so far, on standard output and standard error, by all of its
 /// generations, in the order of its arrival.
@@ -70,7 +70,7 @@ impl Output {
     ///
     /// # Panics
     ///
-    /// After [`LIMIT`](crate::LIMIT).
+    /// After [`LIMIT`](crate::testing::LIMIT).
     pub async fn find(&self, text: &str) -> Line {
         self.find_from(0, text).await
     }
@@ -79,7 +79,7 @@ impl Output {
     ///
     /// # Panics
     ///
-    /// After [`LIMIT`](crate::LIMIT).
+    /// After [`LIMIT`](crate::testing::LIMIT).
     pub async fn find_from(&self, from: usize, text: &str) -> Line {
         let what = format_args!("a line with `{text}`").to_string();
         self.wait_for(&what, |lines| {
@@ -96,7 +96,7 @@ impl Output {
     ///
     /// # Panics
     ///
-    /// After [`LIMIT`](crate::LIMIT), with `what` in the message.
+    /// After [`LIMIT`](crate::testing::LIMIT), with `what` in the message.
     pub async fn wait_for<T>(&self, what: &str, mut look: impl FnMut(&[Line]) -> Option<T>) -> T {
         let mut lines = self.lines.subscribe();
         within(what, async {

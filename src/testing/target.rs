@@ -9,10 +9,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+#[cfg(feature = "rustls")]
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::tls::believing;
+#[cfg(feature = "rustls")]
+use crate::testing::tls;
 
 /// An address of a service to which a connection can be made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +23,9 @@ pub enum Target {
     Tcp(SocketAddr),
     /// A Unix socket: a path, or an abstract name after `@`.
     Unix(PathBuf),
-    /// TLS over TCP. Whoever answers is believed: that is not what is tested.
+    /// TLS over TCP. Whoever answers is believed: that is not what is tested. The process has to
+    /// have a default provider of cryptography.
+    #[cfg(feature = "rustls")]
     Tls(SocketAddr),
 }
 
@@ -41,12 +44,11 @@ impl Target {
                 };
                 Ok(Socket::Unix(stream))
             }
+            #[cfg(feature = "rustls")]
             Self::Tls(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
-                let name = ServerName::from(address.ip());
-                let stream = believing()?.connect(name, stream).await?;
-                Ok(Socket::Tls(Box::new(stream)))
+                Ok(Socket::Tls(Box::new(tls::connect(stream).await?)))
             }
         }
     }
@@ -57,6 +59,7 @@ impl fmt::Display for Target {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            #[cfg(feature = "rustls")]
             Self::Tls(address) => write!(f, "tls:{address}"),
         }
     }
@@ -79,6 +82,7 @@ impl From<PathBuf> for Target {
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(feature = "rustls")]
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -91,6 +95,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(feature = "rustls")]
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -105,6 +110,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(feature = "rustls")]
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -113,6 +119,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "rustls")]
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -121,6 +128,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "rustls")]
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

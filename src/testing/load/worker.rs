@@ -13,8 +13,8 @@ use super::kind::Kind;
 use super::report::Report;
 use super::request::Protocol;
 use super::wire::Wire;
-use crate::identity::Identity;
-use crate::target::Target;
+use crate::testing::identity::Identity;
+use crate::testing::target::Target;
 
 #[derive(Debug)]
 pub(super) struct Worker {

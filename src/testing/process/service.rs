@@ -8,10 +8,10 @@ use super::cleanup::Mark;
 use super::listening::listening;
 use super::output::Output;
 use super::pid::{Exit, Process};
-use crate::identity::Identity;
-use crate::load::{Request, ask};
-use crate::target::Target;
-use crate::wait::{eventually, within};
+use crate::testing::identity::Identity;
+use crate::testing::load::{Request, ask};
+use crate::testing::target::Target;
+use crate::testing::wait::{eventually, within};
 
 /// A running service: the process that was started, and all that have come of it.
 ///
@@ -58,7 +58,7 @@ impl Service {
     ///
     /// # Panics
     ///
-    /// After [`LIMIT`](crate::LIMIT), or if the first generation ends.
+    /// After [`LIMIT`](crate::testing::LIMIT), or if the first generation ends.
     pub async fn listening(&self, count: usize) -> Vec<Target> {
         eventually(format_args!("{count} listeners"), || {
             let targets = listening(&self.first);
@@ -92,7 +92,7 @@ impl Service {
     ///
     /// # Panics
     ///
-    /// After [`LIMIT`](crate::LIMIT), or if an answer is wrong meanwhile.
+    /// After [`LIMIT`](crate::testing::LIMIT), or if an answer is wrong meanwhile.
     pub async fn generation(&self, target: &Target, generation: u32) -> Identity {
         within(format_args!("generation {generation} at {target}"), async {
             loop {
@@ -109,7 +109,7 @@ impl Service {
     ///
     /// # Panics
     ///
-    /// After [`LIMIT`](crate::LIMIT).
+    /// After [`LIMIT`](crate::testing::LIMIT).
     pub async fn stop(&self) -> Vec<Exit> {
         let processes = self.processes();
         for process in &processes {
@@ -128,7 +128,7 @@ impl Service {
     ///
     /// # Panics
     ///
-    /// After [`LIMIT`](crate::LIMIT).
+    /// After [`LIMIT`](crate::testing::LIMIT).
     pub async fn ended(&self) {
         loop {
             let processes = self.processes();
@@ -156,7 +156,7 @@ impl Drop for Service {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::{Program, Source};
+    use crate::testing::process::{Program, Source};
 
     fn shell(script: &str) -> Service {
         Program::new("sh").arg("-c").arg(script).start().unwrap()

@@ -12,8 +12,8 @@ use super::kind::Kind;
 use super::report::Report;
 use super::request::{Protocol, Request};
 use super::worker::{Random, Worker};
-use crate::target::Target;
-use crate::wait::within;
+use crate::testing::target::Target;
+use crate::testing::wait::within;
 
 /// Which clients are to ask what.
 #[derive(Clone, Debug)]
@@ -125,7 +125,7 @@ impl Load {
     ///
     /// # Panics
     ///
-    /// After [`LIMIT`](crate::LIMIT), with `what` and the report in the message.
+    /// After [`LIMIT`](crate::testing::LIMIT), with `what` and the report in the message.
     ///
     /// # Cancel safety
     ///
@@ -140,7 +140,7 @@ impl Load {
     ///
     /// # Panics
     ///
-    /// After [`LIMIT`](crate::LIMIT).
+    /// After [`LIMIT`](crate::testing::LIMIT).
     ///
     /// # Cancel safety
     ///

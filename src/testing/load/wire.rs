@@ -6,8 +6,8 @@ use super::fault::Fault;
 use super::http::{Answer, Http};
 use super::line::Lines;
 use super::request::{Protocol, Request};
-use crate::identity::Identity;
-use crate::target::Target;
+use crate::testing::identity::Identity;
+use crate::testing::target::Target;
 
 #[derive(Debug)]
 pub(super) enum Wire {
