@@ -4,6 +4,7 @@
 //! the neighbouring generations. The only floor with a policy on time; it knows no server.
 
 pub(crate) mod component;
+pub(crate) mod counts;
 pub(crate) mod event;
 pub(crate) mod forward;
 pub(crate) mod hook;

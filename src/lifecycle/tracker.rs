@@ -1,4 +1,4 @@
-//! The count of open connections, and the means to end them.
+//! The count of open connections, by endpoint, and the means to end them.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{Shutdown, shutdown};
 use tokio::sync::Notify;
+
+use super::counts::{Counts, Place, Tallies, Tally};
 
 /// Every connection that this generation owns, by slot.
 ///
@@ -22,6 +24,18 @@ pub(crate) struct Tracker {
     resting: AtomicUsize,
     /// Told when the last connection has gone, and when a server comes to rest.
     empty: Arc<Notify>,
+    /// Told when counts have changed since whoever watches has last looked.
+    #[allow(dead_code, reason = "only integrations watch, and each is a feature")]
+    changed: Notify,
+}
+
+/// How a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// From the kernel's queue.
+    Accepted,
+    /// From the predecessor.
+    Received,
 }
 
 /// A server that waits for ever at the end of its listener.
@@ -39,15 +53,21 @@ pub(crate) struct Tracked {
 struct Slots {
     entries: Vec<Option<Entry>>,
     free: Vec<usize>,
-    accepted: u64,
+    tallies: Tallies,
+    draining: bool,
+    /// Whether counts have changed that somebody who watches has not seen.
+    unseen: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
     descriptor: RawFd,
+    endpoint: Place,
     since: Instant,
     /// Whether another process may own it as well: it must not be shut down then.
     lent: bool,
+    /// Whether it was shut down.
+    cut: bool,
     /// Who is to be woken when connections may move.
     waiting: Option<Waker>,
 }
@@ -55,21 +75,49 @@ struct Entry {
 impl Tracker {
     pub(crate) fn new(empty: Arc<Notify>) -> Self {
         Self {
-            slots: Mutex::default(),
+            slots: Mutex::new(Slots {
+                // Until somebody watches nobody has to be told.
+                unseen: true,
+                ..Slots::default()
+            }),
             aborted: AtomicBool::new(false),
             resting: AtomicUsize::new(0),
             empty,
+            changed: Notify::new(),
         }
     }
 
+    /// The place of an endpoint on which somebody listens from here on.
+    pub(crate) fn open_endpoint(&self, key: &str) -> Place {
+        self.lock().tallies.open(key)
+    }
+
+    /// Nobody listens on the endpoint any more; its connections go on.
+    pub(crate) fn close_endpoint(&self, key: &str) {
+        self.lock().tallies.close(key);
+    }
+
     /// Counts a connection. `socket` has to stay open until the result is dropped.
-    pub(crate) fn track(self: &Arc<Self>, socket: &impl AsFd) -> Tracked {
+    pub(crate) fn track(
+        self: &Arc<Self>,
+        socket: &impl AsFd,
+        endpoint: Place,
+        arrival: Arrival,
+    ) -> Tracked {
         let descriptor = socket.as_fd().as_raw_fd();
         let mut slots = self.lock();
+        let counts = slots.tallies.at(endpoint);
+        counts.open += 1;
+        match arrival {
+            Arrival::Accepted => counts.accepted += 1,
+            Arrival::Received => counts.received += 1,
+        }
         let entry = Some(Entry {
             descriptor,
+            endpoint,
             since: Instant::now(),
             lent: false,
+            cut: false,
             waiting: None,
         });
         let slot = match slots.free.pop() {
@@ -82,12 +130,15 @@ impl Tracker {
                 slots.entries.len() - 1
             }
         };
-        slots.accepted += 1;
         // Under the lock: an abort either sees the entry or has set the flag before.
         if self.is_aborted() {
-            end(descriptor);
+            slots.cut(slot);
         }
+        let news = !std::mem::replace(&mut slots.unseen, true);
         drop(slots);
+        if news {
+            self.changed.notify_one();
+        }
         Tracked {
             tracker: Arc::clone(self),
             slot,
@@ -100,9 +151,49 @@ impl Tracker {
         slots.entries.len() - slots.free.len()
     }
 
-    /// How many connections have been counted so far.
-    pub(crate) fn accepted(&self) -> u64 {
-        self.lock().accepted
+    /// What was counted so far, of all endpoints together.
+    pub(crate) fn counts(&self) -> Counts {
+        self.lock().tallies.sum()
+    }
+
+    /// What was counted so far, of each endpoint and of those that are forgotten.
+    #[allow(dead_code, reason = "only integrations ask, and each is a feature")]
+    pub(crate) fn tallies(&self) -> (Vec<Tally>, Counts) {
+        self.lock().tallies.all()
+    }
+
+    /// [`tallies`](Self::tallies) for the one who watches: the next change after it is told.
+    #[allow(dead_code, reason = "only integrations watch, and each is a feature")]
+    pub(crate) fn watched_tallies(&self) -> (Vec<Tally>, Counts) {
+        let mut slots = self.lock();
+        slots.unseen = false;
+        slots.tallies.all()
+    }
+
+    /// Waits until counts have changed since the last [`watched_tallies`](Self::watched_tallies).
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe.
+    #[allow(dead_code, reason = "only integrations watch, and each is a feature")]
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Counts a failure of `accept(2)`.
+    pub(crate) fn failed(&self, endpoint: Place, count: impl FnOnce(&mut Counts)) {
+        let mut slots = self.lock();
+        count(slots.tallies.at(endpoint));
+        let news = !std::mem::replace(&mut slots.unseen, true);
+        drop(slots);
+        if news {
+            self.changed.notify_one();
+        }
+    }
+
+    /// From here on connections that end by themselves have drained.
+    pub(crate) fn drain(&self) {
+        self.lock().draining = true;
     }
 
     /// The age of the oldest open connection.
@@ -121,14 +212,10 @@ impl Tracker {
     /// `shutdown(2)` wakes whoever waits for the socket, in whichever task, through TLS and split
     /// halves; nothing has to be looked at on the way of ordinary reads and writes.
     pub(crate) fn abort(&self) -> usize {
-        let slots = self.lock();
+        let mut slots = self.lock();
         self.aborted.store(true, Ordering::SeqCst);
-        slots
-            .entries
-            .iter()
-            .flatten()
-            .filter(|entry| !entry.lent)
-            .map(|entry| end(entry.descriptor))
+        (0..slots.entries.len())
+            .filter(|&slot| slots.cut(slot))
             .count()
     }
 
@@ -186,7 +273,7 @@ impl Tracked {
         if let Some(entry) = &mut slots.entries[self.slot] {
             entry.lent = false;
             if self.tracker.is_aborted() {
-                end(entry.descriptor);
+                slots.cut(self.slot);
             }
         }
     }
@@ -220,12 +307,40 @@ impl Drop for Tracked {
         let entry = slots.entries[self.slot].take();
         slots.free.push(self.slot);
         let last = slots.free.len() == slots.entries.len();
+        let draining = slots.draining;
+        if let Some(entry) = &entry {
+            let counts = slots.tallies.at(entry.endpoint);
+            match entry {
+                Entry { lent: true, .. } => counts.sent += 1,
+                Entry { cut: true, .. } => {}
+                _ => counts.drained += u64::from(draining),
+            }
+            slots.tallies.gone(entry.endpoint);
+        }
+        let news = !std::mem::replace(&mut slots.unseen, true);
         drop(slots);
+        if news {
+            self.tracker.changed.notify_one();
+        }
         // Outside the lock: the end of a task, and of all that it owns, may hang on its waker.
         drop(entry);
         if last {
             self.tracker.empty.notify_one();
         }
+    }
+}
+
+impl Slots {
+    /// Shuts a connection down, unless another process may own it as well; tells whether it did.
+    fn cut(&mut self, slot: usize) -> bool {
+        let Some(entry) = self.entries[slot].as_mut().filter(|entry| !entry.lent) else {
+            return false;
+        };
+        end(entry.descriptor);
+        if !std::mem::replace(&mut entry.cut, true) {
+            self.tallies.at(entry.endpoint).aborted += 1;
+        }
+        true
     }
 }
 
@@ -239,32 +354,36 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
+    use futures::FutureExt;
+
     use super::*;
 
-    fn tracker() -> Arc<Tracker> {
-        Arc::new(Tracker::new(Arc::new(Notify::new())))
+    fn tracker() -> (Arc<Tracker>, Place) {
+        let tracker = Arc::new(Tracker::new(Arc::new(Notify::new())));
+        let endpoint = tracker.open_endpoint("here");
+        (tracker, endpoint)
     }
 
     #[test]
     fn a_connection_counts_until_it_is_dropped() {
-        let tracker = tracker();
+        let (tracker, endpoint) = tracker();
         let (socket, _peer) = UnixStream::pair().expect("a pair");
-        let first = tracker.track(&socket);
-        let second = tracker.track(&socket);
-        assert_eq!((tracker.open(), tracker.accepted()), (2, 2));
+        let first = tracker.track(&socket, endpoint, Arrival::Accepted);
+        let second = tracker.track(&socket, endpoint, Arrival::Accepted);
+        assert_eq!((tracker.open(), tracker.counts().accepted), (2, 2));
         drop(first);
-        let third = tracker.track(&socket);
-        assert_eq!((tracker.open(), tracker.accepted()), (2, 3));
+        let third = tracker.track(&socket, endpoint, Arrival::Accepted);
+        assert_eq!((tracker.open(), tracker.counts().accepted), (2, 3));
         drop((second, third));
         assert_eq!((tracker.open(), tracker.oldest()), (0, None));
     }
 
     #[test]
     fn an_abort_spares_what_another_process_may_own_until_it_is_reclaimed() {
-        let tracker = tracker();
+        let (tracker, endpoint) = tracker();
         let (mut lent, mut peer) = UnixStream::pair().expect("a pair");
         let clone = lent.try_clone().expect("a clone");
-        let tracked = tracker.track(&clone);
+        let tracked = tracker.track(&clone, endpoint, Arrival::Accepted);
         tracked.lend();
         assert_eq!(tracker.abort(), 0);
         peer.write_all(b"x").expect("it is open");
@@ -275,16 +394,61 @@ mod tests {
 
     #[test]
     fn an_abort_wakes_who_waits_and_meets_who_comes_later() {
-        let tracker = tracker();
+        let (tracker, endpoint) = tracker();
         let (mut waiting, _one) = UnixStream::pair().expect("a pair");
         let (mut late, _two) = UnixStream::pair().expect("a pair");
         let clone = waiting.try_clone().expect("a clone");
-        let tracked = tracker.track(&clone);
+        let tracked = tracker.track(&clone, endpoint, Arrival::Accepted);
         let reader = std::thread::spawn(move || waiting.read(&mut [0]).expect("an end, no error"));
         assert_eq!(tracker.abort(), 1);
         assert_eq!(reader.join().expect("no panic"), 0);
-        let _second = tracker.track(&late);
+        let _second = tracker.track(&late, endpoint, Arrival::Accepted);
         assert_eq!(late.read(&mut [0]).expect("an end, no error"), 0);
         assert!(tracked.is_aborted());
+    }
+
+    #[test]
+    fn each_connection_has_gone_in_one_way() {
+        let (tracker, endpoint) = tracker();
+        let (socket, _peer) = UnixStream::pair().expect("a pair");
+        let track = |arrival| tracker.track(&socket, endpoint, arrival);
+        drop(track(Arrival::Accepted));
+        let [moved, drained, kept, cut] = [Arrival::Accepted; 4].map(track);
+        tracker.drain();
+        moved.lend();
+        drop(moved);
+        drop(drained);
+        kept.lend();
+        kept.reclaim();
+        drop(kept);
+        let received = track(Arrival::Received);
+        assert_eq!((tracker.abort(), tracker.abort()), (2, 2));
+        drop((cut, received));
+        let expected = Counts {
+            accepted: 5,
+            received: 1,
+            sent: 1,
+            drained: 2,
+            aborted: 2,
+            ..Counts::default()
+        };
+        assert_eq!(tracker.counts(), expected);
+    }
+
+    #[test]
+    fn whoever_watches_is_told_once_until_it_has_looked() {
+        let (tracker, endpoint) = tracker();
+        let (socket, _peer) = UnixStream::pair().expect("a pair");
+        let track = || tracker.track(&socket, endpoint, Arrival::Accepted);
+        let told = || tracker.changed().now_or_never().is_some();
+        drop(track());
+        assert!(!told(), "nobody watches");
+        tracker.watched_tallies();
+        let connections = [track(), track()];
+        assert!(told() && !told());
+        let (known, _) = tracker.watched_tallies();
+        assert_eq!(known[0].counts.open, 2);
+        drop(connections);
+        assert!(told() && !told());
     }
 }

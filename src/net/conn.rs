@@ -22,7 +22,7 @@ use super::door::Door;
 use super::peer::Peer;
 use super::stream::Stream;
 use crate::lifecycle::token::Token;
-use crate::lifecycle::tracker::Tracked;
+use crate::lifecycle::tracker::{Arrival, Tracked};
 use crate::protocol::Manner;
 
 /// A connection that a [`Listener`](crate::Listener) has accepted: TCP or Unix, for any server.
@@ -113,7 +113,7 @@ impl Conn {
         state: Vec<u8>,
     ) -> io::Result<Self> {
         let (stream, peer) = Stream::receive(descriptor)?;
-        let tracked = door.lane().tracker().track(&stream);
+        let tracked = door.track(&stream, Arrival::Received);
         let mut conn = Self::new(tracked, stream, peer, door);
         conn.course = match manner {
             // Its server has an idea of it as soon as it has seen the state.

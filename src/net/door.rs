@@ -2,24 +2,29 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::backoff::Concern;
 use super::conn::Conn;
 use super::departure::{Cargo, Kept};
 use super::gate::Gate;
 use super::lane::{Lane, Told};
 use super::manners::{Manners, bit};
+use crate::lifecycle::counts::Place;
 use crate::lifecycle::token::Token;
+use crate::lifecycle::tracker::{Arrival, Tracked};
 use crate::protocol::Manner;
 
 /// One endpoint's end of the lanes: of that to the successor, for its connections, and of that from
 /// the predecessor, for its listener.
 pub(crate) struct Door {
     key: String,
+    /// Where its connections are counted.
+    place: Place,
     lane: Arc<Lane>,
     gate: Arc<Gate>,
 
@@ -64,6 +69,7 @@ impl Door {
     pub(crate) fn new(key: String, lane: Arc<Lane>, gate: Arc<Gate>) -> Arc<Self> {
         let door = Arc::new(Self {
             key: key.clone(),
+            place: lane.tracker().open_endpoint(&key),
             lane: Arc::clone(&lane),
             gate,
             takes: AtomicU8::new(0),
@@ -84,6 +90,22 @@ impl Door {
 
     pub(super) fn lane(&self) -> &Lane {
         &self.lane
+    }
+
+    /// Counts a connection. `socket` has to stay open until the result is dropped.
+    pub(super) fn track(&self, socket: &impl AsFd, arrival: Arrival) -> Tracked {
+        self.lane.tracker().track(socket, self.place, arrival)
+    }
+
+    /// Counts a failure of `accept(2)`.
+    pub(super) fn failed(&self, concern: Concern) {
+        self.lane
+            .tracker()
+            .failed(self.place, |counts| match concern {
+                Concern::Connection => counts.vanished += 1,
+                Concern::Resources => counts.lacking += 1,
+                Concern::Listener => counts.broken += 1,
+            });
     }
 
     /// Whether the successor takes connections in this manner, right now.

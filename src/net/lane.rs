@@ -173,6 +173,7 @@ impl Lane {
     /// life.
     pub(crate) fn remove(&self, key: &str) {
         self.lock().doors.remove(key);
+        self.tracker.close_endpoint(key);
     }
 
     pub(super) fn tell(&self, told: Told) {

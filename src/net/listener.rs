@@ -20,7 +20,7 @@ use super::peer::Peer;
 use super::stream::Stream;
 use crate::lifecycle::token::Token;
 use crate::lifecycle::tokens::Tokens;
-use crate::lifecycle::tracker::Resting;
+use crate::lifecycle::tracker::{Arrival, Resting};
 use crate::protocol::Manner;
 use crate::socket::{Endpoint, Io, Socket};
 use crate::sys::log;
@@ -148,7 +148,9 @@ impl Listener {
                     return Poll::Pending;
                 }
             };
-            match concern(&error) {
+            let concern = concern(&error);
+            self.door.failed(concern);
+            match concern {
                 Concern::Connection => log::debug!(%error, "a connection went away"),
                 // What is queued at the end cannot wait for resources to come back, nor for a
                 // server that would try again at once.
@@ -296,7 +298,7 @@ impl Listener {
             if let Poll::Ready(accepted) = accepted {
                 self.next = (index + 1) % count;
                 return Poll::Ready(accepted.map(|(stream, peer)| {
-                    let tracked = self.door.lane().tracker().track(&stream);
+                    let tracked = self.door.track(&stream, Arrival::Accepted);
                     Conn::new(tracked, stream, peer, Arc::clone(&self.door))
                 }));
             }

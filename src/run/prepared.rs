@@ -324,6 +324,7 @@ async fn watch_over(
     shared.set_gates(State::Emptying);
     shared.tokens.stopping.cancel();
     let deadline = Instant::now() + shared.options.stop_timeout().min(FOREVER);
+    shared.tracker.drain();
     shared.tokens.drain(deadline);
     tokio::time::sleep_until(deadline).await;
     shared.tokens.aborting.cancel();

@@ -51,6 +51,7 @@ impl Engine {
             // The successor has its own. A copy kept here would go on listening when that one stops.
             shared.store.close();
         }
+        shared.tracker.drain();
         shared.tokens.drain(deadline);
         let (connections, tasks) = (shared.tracker.open(), shared.tasks.names());
         let deadline_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
@@ -297,7 +298,7 @@ impl Engine {
             }
         }
         self.note(What::Ended {
-            accepted: self.shared.tracker.accepted(),
+            accepted: self.shared.tracker.counts().accepted,
             cut: self.drain.as_ref().is_some_and(|drain| drain.cut),
         });
         let told = self.shared.options.integrations.finish();
@@ -317,7 +318,7 @@ impl Engine {
         log::info!(
             generation = self.shared.generation,
             pid = std::process::id(),
-            accepted = self.shared.tracker.accepted(),
+            accepted = self.shared.tracker.counts().accepted,
             elapsed_ms = drain.map(|drain| drain.since.elapsed().as_millis()),
             "ended"
         );
