@@ -1,0 +1,81 @@
+//! What systemd says of a unit.
+
+use std::collections::BTreeMap;
+
+use handover_tests::LIMIT;
+use tokio::time;
+
+use super::Machine;
+
+impl Machine {
+    /// Runs `systemctl`, which has to succeed.
+    pub(crate) async fn systemctl<const N: usize>(&self, words: [&str; N]) -> String {
+        self.run(["systemctl"].into_iter().chain(words)).await
+    }
+
+    /// Adds or replaces units, each a name and its text.
+    pub(crate) async fn load<const N: usize>(&self, units: [(&str, &str); N]) {
+        for (name, text) in units {
+            self.write(&format!("/run/systemd/system/{name}"), text);
+        }
+        self.systemctl(["daemon-reload"]).await;
+    }
+
+    /// What systemd says of a unit now.
+    pub(crate) async fn show(&self, unit: &str) -> Properties {
+        let text = self.systemctl(["show", "--all", unit]).await;
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Properties(pairs.collect())
+    }
+
+    /// Looks at a unit again and again until `look` finds something.
+    pub(crate) async fn shows<T>(
+        &self,
+        unit: &str,
+        what: &str,
+        look: impl Fn(&Properties) -> Option<T>,
+    ) -> T {
+        let wait = async {
+            loop {
+                if let Some(found) = look(&self.show(unit).await) {
+                    return found;
+                }
+            }
+        };
+        match time::timeout(LIMIT, wait).await {
+            Ok(found) => found,
+            Err(_) => panic!(
+                "{unit} is not {what} after {LIMIT:?}: {:?}",
+                self.show(unit).await
+            ),
+        }
+    }
+
+    /// Waits until a unit is in this state: `active`, `inactive`, `failed` …
+    pub(crate) async fn state(&self, unit: &str, state: &str) {
+        let is = |properties: &Properties| (properties.get("ActiveState") == state).then_some(());
+        self.shows(unit, state, is).await;
+    }
+}
+
+/// The properties of a unit, by the names of `systemctl show`.
+#[derive(Clone, Debug)]
+pub(crate) struct Properties(BTreeMap<String, String>);
+
+impl Properties {
+    /// One of them; empty where systemd has none of this name.
+    pub(crate) fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// A number; 0 where there is none.
+    pub(crate) fn number(&self, name: &str) -> u64 {
+        self.get(name).parse().unwrap_or_default()
+    }
+
+    /// The process that systemd takes for the unit's main one.
+    pub(crate) fn main_pid(&self) -> u32 {
+        self.number("MainPID") as u32
+    }
+}
