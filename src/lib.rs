@@ -248,7 +248,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `HANDOVER_CHANNEL` | device and inode of the socket to the predecessor, which is standard input at that moment; believed only if they agree, so that a child of the service is not fooled. Never set it |
-//! | `LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES` | socket activation, as in [sd_listen_fds(3)]; read by the first generation, hidden from the later ones |
+//! | `LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_FDS_FIRST_FD` | socket activation, as in [sd_listen_fds(3)] and by [systemfd](https://github.com/mitsuhiko/systemfd); read by the first generation, hidden from the later ones |
 //!
 //! # Platform
 //!

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -15,10 +16,11 @@ use super::{fd, process, stdio};
 pub(crate) const CHANNEL_VARIABLE: &str = "HANDOVER_CHANNEL";
 
 /// Variables that speak to one process only and are not passed on to a successor.
-pub(crate) const PERSONAL_VARIABLES: [&str; 5] = [
+pub(crate) const PERSONAL_VARIABLES: [&str; 6] = [
     CHANNEL_VARIABLE,
     "LISTEN_PID",
     "LISTEN_FDS",
+    "LISTEN_FDS_FIRST_FD",
     "LISTEN_FDNAMES",
     "LISTEN_PIDFDID",
 ];
@@ -122,9 +124,10 @@ pub(super) fn format_identity((device, inode): (u64, u64)) -> String {
 
 fn take_activated() -> io::Result<Vec<(OwnedFd, Option<String>)>> {
     let read = |key| std::env::var(key).ok();
-    let count = listen_fds(
+    let numbers = listen_fds(
         read("LISTEN_PID").as_deref(),
         read("LISTEN_FDS").as_deref(),
+        read("LISTEN_FDS_FIRST_FD").as_deref(),
         std::process::id(),
     );
     let names = read("LISTEN_FDNAMES").unwrap_or_default();
@@ -133,12 +136,12 @@ fn take_activated() -> io::Result<Vec<(OwnedFd, Option<String>)>> {
         "" | "unknown" => None,
         name => Some(name.to_owned()),
     });
-    (LISTEN_FDS_START..LISTEN_FDS_START + count)
+    numbers
         .map(|number| {
             if !fd::is_open(number) {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    format!("LISTEN_FDS={count} announces descriptor {number}, which is not open"),
+                    format!("LISTEN_FDS announces descriptor {number}, which is not open"),
                 ));
             }
             let descriptor = fd::own(number);
@@ -148,15 +151,24 @@ fn take_activated() -> io::Result<Vec<(OwnedFd, Option<String>)>> {
         .collect()
 }
 
-/// How many descriptors are announced to this very process.
-fn listen_fds(pid: Option<&str>, count: Option<&str>, own: u32) -> RawFd {
-    let pid = pid.and_then(|pid| pid.parse::<u32>().ok());
+/// The descriptors that are announced to this very process.
+///
+/// A starter that cannot know the pid of its last child, such as systemfd in front of a tool that
+/// builds and runs, names none. It may also name the first descriptor, where that is not 3.
+fn listen_fds(
+    pid: Option<&str>,
+    count: Option<&str>,
+    first: Option<&str>,
+    own: u32,
+) -> Range<RawFd> {
+    let is_meant = pid.is_none_or(|pid| pid.parse() == Ok(own));
     let count = count.and_then(|count| count.parse::<RawFd>().ok());
-    if pid == Some(own) {
-        count.unwrap_or(0).max(0)
-    } else {
-        0
-    }
+    let count = count.filter(|count| is_meant && *count > 0).unwrap_or(0);
+    let first = first.and_then(|first| first.parse::<RawFd>().ok());
+    // Standard input, output and error are never among them.
+    let first = first.filter(|first| *first >= LISTEN_FDS_START);
+    let first = first.unwrap_or(LISTEN_FDS_START);
+    first..first.saturating_add(count)
 }
 
 /// The path that the program was started with, if it leads to the file that is running; else that
@@ -200,16 +212,29 @@ mod tests {
 
     #[test]
     fn listen_fds_are_for_the_process_that_they_name() {
-        assert_eq!(listen_fds(Some("7"), Some("2"), 7), 2);
+        for pid in [Some("7"), None] {
+            assert_eq!(listen_fds(pid, Some("2"), None, 7), 3..5);
+            assert_eq!(listen_fds(pid, Some("2"), Some("10"), 7), 10..12);
+            for first in ["0", "-1", "many"] {
+                assert_eq!(listen_fds(pid, Some("1"), Some(first), 7), 3..4);
+            }
+        }
         for (pid, count) in [
             (Some("8"), Some("2")),
-            (None, Some("2")),
+            (Some(""), Some("2")),
             (Some("7"), None),
+            (None, None),
             (Some("7"), Some("-1")),
             (Some("7"), Some("many")),
         ] {
-            assert_eq!(listen_fds(pid, count, 7), 0, "{pid:?} {count:?}");
+            assert!(
+                listen_fds(pid, count, None, 7).is_empty(),
+                "{pid:?} {count:?}"
+            );
         }
+        let (most, last) = (i32::MAX.to_string(), i32::MAX - 1);
+        let count = listen_fds(None, Some(&most), Some(&last.to_string()), 7);
+        assert_eq!(count, last..i32::MAX);
     }
 
     #[test]

@@ -72,6 +72,29 @@ async fn what_systemd_has_passed_to_another_process_is_left_alone() {
     service.output().find("systemd:more").await;
 }
 
+/// Starters in front of a tool that builds and runs name no process, and perhaps another number.
+#[tokio::test]
+async fn sockets_of_starters_like_systemfd_are_taken() {
+    let fixture = Fixture::new();
+    let path = fixture.path("app.sock");
+    let socket = format!("unix:{}", path.display());
+    let fixture = fixture
+        .env("FIXTURE_TCP", "")
+        .env("FIXTURE_STREAMS", &socket);
+    let program = activated(&fixture, "", &socket)
+        .env("ACTIVATE_PID", "")
+        .env("ACTIVATE_FIRST_FD", "6");
+    let service = program.start().expect("a program that can be started");
+    let target = service.listening(1).await.swap_remove(0);
+    service.generation(&target, 1).await;
+    let running = crate::support::Running { service, target };
+    let incumbent = running.identity().await;
+    let inodes = listening_inodes(incumbent);
+    assert_eq!(inodes.len(), 1, "nothing was bound beside it");
+    let successor = running.hand_over_and_end(incumbent).await;
+    assert_eq!(listening_inodes(successor), inodes);
+}
+
 /// Starts the fixture by activation, without what the tests themselves have inherited.
 fn activated(fixture: &Fixture, names: &str, sockets: &str) -> Program {
     let program =
