@@ -75,7 +75,9 @@ impl Sockets {
     }
 
     async fn listen(&self, machine: &Machine) {
-        let Self { http: [one, two], .. } = self;
+        let Self {
+            http: [one, two], ..
+        } = self;
         let socket = |lines: &str| format!("[Socket]\nService=app.service\n{lines}");
         let http = format!("FileDescriptorName=http\nListenStream={one}\nListenStream={two}\n");
         let other = format!(

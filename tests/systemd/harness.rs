@@ -1,18 +1,26 @@
 //! The harness itself: a machine is what it says, and nothing of it stays.
 
 use std::fs;
+use std::process::Stdio;
 
-use crate::machine::Machine;
+use handover_tests::{Process, within};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use crate::app::App;
+use crate::machine::{Machine, Root, on};
 
 on_each_version! {
     a_machine_runs_and_leaves_nothing,
 }
 
-pub(crate) async fn a_machine_runs_and_leaves_nothing(machine: Machine) {
+async fn a_machine_runs_and_leaves_nothing(machine: Machine) {
     assert!(machine.version() >= 250, "{}", machine.version());
     assert_eq!(machine.run(["cat", "/proc/1/comm"]).await, "systemd\n");
     assert_eq!(machine.systemctl(["is-system-running"]).await, "running\n");
-    let failed = machine.systemctl(["list-units", "--failed", "--no-legend"]).await;
+    let failed = machine
+        .systemctl(["list-units", "--failed", "--no-legend"])
+        .await;
     assert_eq!(failed, "");
     machine.write("/tmp/mark", "of this machine");
     assert_eq!(machine.run(["cat", "/tmp/mark"]).await, "of this machine");
@@ -22,4 +30,88 @@ pub(crate) async fn a_machine_runs_and_leaves_nothing(machine: Machine) {
     assert!(!root.exists(), "its PID 1 still runs");
     let mounts = fs::read_to_string("/proc/self/mounts").expect("a list");
     assert!(!mounts.contains("/boot/root"), "{mounts}");
+}
+
+/// A test that is killed cannot clean up; its machine sees that it has gone.
+#[tokio::test]
+async fn a_machine_ends_with_a_test_that_is_killed() {
+    on(Root::Installed, async |machine: Machine| {
+        drop(machine);
+        let tests = std::env::current_exe().expect("this program");
+        let mut other = Command::new(tests)
+            .args(["--exact", "harness::shell::installed"])
+            .args(["--ignored", "--nocapture"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("this program");
+        let stdout = BufReader::new(other.stdout.take().expect("just asked for"));
+        let mut lines = stdout.lines();
+        let pids = within("the pids of a machine", async {
+            loop {
+                let line = lines.next_line().await.expect("a pipe");
+                let line = line.expect("a machine, before the end");
+                if let Some((_, pids)) = line.split_once("out here: ") {
+                    return pids.to_owned();
+                }
+            }
+        });
+        let pids = pids.await;
+        let pids = pids.split(' ').map(|pid| pid.parse().expect("a pid"));
+        let processes: Vec<Process> = pids.filter_map(|pid| Process::open(pid).ok()).collect();
+        assert_eq!(processes.len(), 2, "PID 1 and the keeper");
+        other.kill().await.expect("it runs");
+        for process in processes {
+            process.exited().await;
+        }
+        // The keeper removes the group as the last thing it does.
+        let groups = fs::read_to_string("/proc/self/mountinfo").expect("a list");
+        let groups = groups.lines().find(|line| line.contains(" - cgroup2 "));
+        let group = groups.and_then(|line| line.split(' ').nth(4));
+        let left = group.map(fs::read_dir).and_then(Result::ok);
+        let left = left.into_iter().flatten().filter_map(Result::ok);
+        for entry in left {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let keeper = name
+                .strip_prefix("handover-machine-")
+                .and_then(|pid| pid.parse().ok());
+            // Other tests have machines, too.
+            let gone = keeper.is_some_and(|pid: u32| Process::open(pid).is_err());
+            assert!(!gone, "{name} is left");
+        }
+    })
+    .await;
+}
+
+/// For a person at a terminal, with a running service beside the shell.
+mod shell {
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "it is a shell"]
+    async fn installed() {
+        on(Root::Installed, shell).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "it is a shell"]
+    async fn trixie() {
+        on(Root::Trixie, shell).await;
+    }
+
+    async fn shell(machine: Machine) {
+        let app = App::new(&machine, "app", 8080);
+        app.load("Type=exec").await;
+        machine.systemctl(["start", &app.unit()]).await;
+        let (version, [pid, keeper]) = (machine.version(), machine.pids());
+        println!("systemd {version}; PID 1 and its keeper out here: {pid} {keeper}");
+        println!("app.service serves on http://{}", machine.address(8080));
+        // The terminal out here is none of a process in there.
+        let shell = machine
+            .command(["script", "--quiet", "--command", "bash", "/dev/null"])
+            .status();
+        shell.await.expect("nsenter runs");
+    }
 }

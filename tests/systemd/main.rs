@@ -23,6 +23,9 @@ macro_rules! on_each_version {
 }
 
 mod activation;
+#[expect(dead_code, reason = "the scenarios of reloads use the rest")]
 mod app;
 mod harness;
+#[expect(dead_code, reason = "the scenarios of reloads use the rest")]
 mod machine;
+mod starters;

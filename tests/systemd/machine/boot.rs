@@ -51,7 +51,9 @@ impl Booted {
         let stdout = ChildStdout::from_std(stdout).expect("a runtime");
         let (mut stdout, mut line) = (BufReader::new(stdout), String::new());
         let read = stdout.read_line(&mut line);
-        within("the start of a machine", read).await.expect("a pipe");
+        within("the start of a machine", read)
+            .await
+            .expect("a pipe");
         match line.trim().parse() {
             Ok(pid) => booted.pid = pid,
             Err(_) => panic!("no machine:\n{}", booted.complaints().await),
@@ -117,7 +119,9 @@ pub(super) fn missing_right() -> Option<String> {
         Ok(output) => {
             let complaints = String::from_utf8_lossy(&output.stderr);
             let last = complaints.lines().last().unwrap_or("it says nothing");
-            Some(format!("no namespaces with mounts can be made ({last}); root can"))
+            Some(format!(
+                "no namespaces with mounts can be made ({last}); root can"
+            ))
         }
         Err(error) => Some(format!("could not execute `unshare`: {error}")),
     }
@@ -139,4 +143,5 @@ pub(super) fn skip(reason: &str) {
 const BOOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/machine/boot.sh");
 
 /// What `boot.sh` does first.
-const TRY: &str = "mount --make-rprivate / && mount -t tmpfs try /boot && mount -t cgroup2 try /boot";
+const TRY: &str =
+    "mount --make-rprivate / && mount -t tmpfs try /boot && mount -t cgroup2 try /boot";

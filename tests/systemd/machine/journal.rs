@@ -21,7 +21,13 @@ pub(crate) struct Journal {
 impl Journal {
     /// Follows the journal that `enter` leads to.
     pub(super) fn follow(mut enter: Command) -> Self {
-        let command = enter.args(["journalctl", "--follow", "--no-tail", "--all", "--output=json"]);
+        let command = enter.args([
+            "journalctl",
+            "--follow",
+            "--no-tail",
+            "--all",
+            "--output=json",
+        ]);
         let command = command.stdin(Stdio::null()).stderr(Stdio::null());
         let reader = command.stdout(Stdio::piped()).spawn();
         let mut reader = reader.expect("nsenter runs");
@@ -44,13 +50,6 @@ impl Journal {
         self.entries.borrow().len()
     }
 
-    /// The entries of a unit so far: what its processes have logged, and what systemd says of it.
-    pub(crate) fn of(&self, unit: &str) -> Vec<Entry> {
-        let entries = self.entries.borrow();
-        let of = entries.iter().filter(|entry| entry.is_of(unit));
-        of.cloned().collect()
-    }
-
     /// Waits for an entry of a unit with `text` in it.
     pub(crate) async fn find(&self, unit: &str, text: &str) -> Entry {
         self.find_from(0, unit, text).await
@@ -69,7 +68,10 @@ impl Journal {
                 if let Some(entry) = found(&entries.borrow_and_update()) {
                     return entry;
                 }
-                entries.changed().await.expect("this journal holds the sender");
+                entries
+                    .changed()
+                    .await
+                    .expect("this journal holds the sender");
             }
         })
         .await

@@ -63,6 +63,11 @@ impl Machine {
         self.version
     }
 
+    /// The pids out here of its PID 1, and of the process that ends it with this one.
+    pub(crate) fn pids(&self) -> [u32; 2] {
+        [self.booted.pid(), self.booted.keeper()]
+    }
+
     /// All that was logged in it.
     pub(crate) fn journal(&self) -> &Journal {
         &self.journal
@@ -92,6 +97,12 @@ impl Machine {
     /// Whether a process of this number runs in the machine.
     pub(crate) fn has_process(&self, pid: u32) -> bool {
         self.path(format!("/proc/{pid}")).exists()
+    }
+
+    /// Sends a signal to a process of the machine.
+    pub(crate) async fn kill(&self, pid: u32, signal: &str) {
+        self.run(["kill", &format!("-{signal}"), &pid.to_string()])
+            .await;
     }
 
     /// The program and its arguments, to be run in the machine.
@@ -137,7 +148,14 @@ impl Drop for Machine {
 fn enter(pid: u32) -> std::process::Command {
     let mut command = std::process::Command::new("nsenter");
     command
-        .args(["--target", &pid.to_string(), "--all", "--root", "--wd", "--"])
+        .args([
+            "--target",
+            &pid.to_string(),
+            "--all",
+            "--root",
+            "--wd",
+            "--",
+        ])
         .env_clear()
         .envs([
             ("HOME", "/root"),

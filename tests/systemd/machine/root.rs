@@ -59,7 +59,7 @@ fn debootstrap(folder: &Path) -> io::Result<()> {
     command.args(["--pdeathsig", "KILL"]);
     command.args(["unshare", "--fork", "--kill-child=KILL", "--pid", "--mount"]);
     command.args(["debootstrap", "--variant=minbase"]);
-    command.args(["--include=systemd,systemd-sysv,dbus", "trixie"]);
+    command.args(["--include=systemd,systemd-sysv,dbus,procps", "trixie"]);
     let output = command.arg(folder).stdin(Stdio::null()).output()?;
     if output.status.success() {
         return Ok(());

@@ -51,12 +51,6 @@ impl Machine {
             ),
         }
     }
-
-    /// Waits until a unit is in this state: `active`, `inactive`, `failed` …
-    pub(crate) async fn state(&self, unit: &str, state: &str) {
-        let is = |properties: &Properties| (properties.get("ActiveState") == state).then_some(());
-        self.shows(unit, state, is).await;
-    }
 }
 
 /// The properties of a unit, by the names of `systemctl show`.
