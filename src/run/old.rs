@@ -74,7 +74,9 @@ impl Old {
     pub(crate) fn shorten(&mut self, deadline: Duration, grace: Duration) -> io::Result<()> {
         self.deadline = self.deadline.min(deadline.saturating_add(grace));
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        let record = encode(&ToIncumbent::Shorten { deadline_ms }).map_err(io::Error::other)?;
+        let message = ToIncumbent::Shorten { deadline_ms };
+        log::debug!(protocol; ?message, generation = self.generation, "to an older generation");
+        let record = encode(&message).map_err(io::Error::other)?;
         Channel::from(self.channel.as_fd().try_clone_to_owned()?).send(&record, &[])
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::input::Input;
 use crate::builder::Options;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     /// has been made up, or a drain is under way.
     news_wanted: AtomicBool,
     phase: watch::Sender<Phase>,
+    /// Since when it is in this phase.
+    since: Mutex<Instant>,
     /// The answer of `ready()`, once there is one.
     resolved: watch::Sender<Option<Result<(), String>>>,
     gates: Mutex<Gates>,
@@ -100,6 +103,7 @@ impl Shared {
             queue,
             news_wanted: AtomicBool::new(false),
             phase: watch::Sender::new(Phase::Initialising),
+            since: Mutex::new(Instant::now()),
             resolved: watch::Sender::new(None),
             gates: Mutex::new(Gates {
                 initial: State::Shut,
@@ -119,8 +123,12 @@ impl Shared {
         *self.phase.borrow()
     }
 
-    pub(crate) fn set_phase(&self, phase: Phase) {
+    /// Changes the phase, and tells how many milliseconds the one before it has lasted.
+    pub(crate) fn set_phase(&self, phase: Phase) -> u64 {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let lasted = std::mem::replace(&mut *since, Instant::now()).elapsed();
         self.phase.send_replace(phase);
+        u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Answers `ready()`; the first answer counts.
@@ -222,10 +230,11 @@ impl Shared {
         }
         let claimed = claimed?;
         for warning in &claimed.warnings {
-            log::warn!(%endpoint, "{warning}");
+            log::warn!(socket; %endpoint, "{warning}");
         }
         for socket in &claimed.sockets {
             log::debug!(
+                socket;
                 %endpoint,
                 address = %socket.address(),
                 adopted = claimed.adopted,

@@ -15,6 +15,7 @@ mod greeter;
 mod http2_load;
 mod initialisation_may_fail;
 mod limits_of_resources;
+mod logs_tell;
 mod neighbours_may_lie;
 mod no_old_code_stays;
 mod nothing_before_commit;

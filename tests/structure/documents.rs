@@ -46,6 +46,33 @@ pub(crate) fn started_programs(text: &str) -> Vec<&str> {
         .collect()
 }
 
+/// What a Rust text logs for an operator: the fixed parts of the messages at INFO and above.
+pub(crate) fn logged(text: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    for level in ["info", "warn", "error"] {
+        let call = format!("log::{level}!(");
+        let events = text.split(&call).skip(1);
+        // The message is the last literal of the call.
+        for event in events.filter_map(|rest| rest.split(");\n").next()) {
+            let event = event.split("),\n").next().unwrap_or(event);
+            let Some(message) = event.rsplit('"').nth(1) else {
+                continue;
+            };
+            // A line that goes on begins where the text does.
+            let message: Vec<_> = message
+                .split("\\\n")
+                .enumerate()
+                .map(|(line, text)| if line == 0 { text } else { text.trim_start() })
+                .collect();
+            let message = message.concat();
+            let fixed = message.split(['{', '}']).step_by(2);
+            let fixed = fixed.map(|part| part.trim_matches([' ', ':']).replace('`', ""));
+            parts.extend(fixed.filter(|part| !part.is_empty()));
+        }
+    }
+    parts
+}
+
 pub(crate) fn read(root: &Path, path: &str) -> String {
     std::fs::read_to_string(root.join(path))
         .unwrap_or_else(|error| panic!("could not read {path}: {error}"))
@@ -70,6 +97,21 @@ mod tests {
             dead_links(folder.path(), "A.md"),
             ["A.md: the link to `B.md` leads nowhere"]
         );
+    }
+
+    #[test]
+    fn messages_are_found_without_what_varies() {
+        let text = r#"
+            log::info!(socket; endpoint = "a", "ready");
+            log::warn!("{error}");
+            Err(error) => log::error!(%error, "{how} while `it` serves: {why}"),
+            log::debug!("not this");
+            log::warn!(
+                "a long \
+                 line"
+            );
+        "#;
+        assert_eq!(logged(text), ["ready", "a long line", "while it serves"]);
     }
 
     #[test]

@@ -90,6 +90,29 @@ fn every_example_and_document_is_in_the_readme() {
     assert_none(documents::unmentioned("README.md", &readme, &names));
 }
 
+/// An operator can look up each line of the log, and filter by each part of the library.
+#[test]
+fn every_message_of_the_log_and_every_target_is_documented() {
+    let log = documents::read(&root(), "docs/logs.md").replace('`', "");
+    let macros = documents::read(&root(), "src/sys/log.rs");
+    let mut broken = Vec::new();
+    for path in rust_files()
+        .into_iter()
+        .filter(|path| path.starts_with("src/"))
+    {
+        let text = documents::read(&root(), &path);
+        let messages = documents::logged(&text);
+        broken.extend(documents::unmentioned("docs/logs.md", &log, &messages));
+        let floor = path.split('/').nth(1).unwrap_or_default();
+        if text.contains("log::") && !floor.ends_with(".rs") && floor != "bin" {
+            let target = [format!("handover::{floor}")];
+            broken.extend(documents::unmentioned("docs/logs.md", &log, &target));
+            broken.extend(documents::unmentioned("src/sys/log.rs", &macros, &target));
+        }
+    }
+    assert_none(broken);
+}
+
 #[test]
 fn links_in_documents_lead_somewhere() {
     let mut dead = Vec::new();

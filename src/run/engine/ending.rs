@@ -34,7 +34,7 @@ impl Engine {
         let drain = Drain::new(is_stop, timeout, shared.queue.clone());
         let deadline = drain.deadline;
         self.drain = Some(drain);
-        shared.set_phase(Phase::Draining);
+        let elapsed_ms = shared.set_phase(Phase::Draining);
         if is_stop {
             shared.tokens.stopping.cancel();
             if self.owner {
@@ -62,6 +62,7 @@ impl Engine {
             connections,
             ?tasks,
             deadline_ms,
+            elapsed_ms,
             "draining"
         );
         self.note(What::Draining {
@@ -171,21 +172,31 @@ impl Engine {
             return;
         };
         drain.begin_abort();
-        self.shared.set_phase(Phase::Aborting);
+        let elapsed_ms = self.shared.set_phase(Phase::Aborting);
         let tasks = self.shared.tasks.names();
         self.shared.tokens.aborting.cancel();
         let connections = self.shared.tracker.abort();
         self.shared.lane.close();
         drain.cut |=
             connections > 0 || !tasks.is_empty() || !drain.hooks_drained || self.main.is_none();
-        log::warn!(
-            phase = %Phase::Aborting,
-            generation = self.shared.generation,
-            pid = std::process::id(),
-            connections,
-            ?tasks,
-            "{why}: what is left is cut"
-        );
+        macro_rules! say {
+            ($level:ident) => {
+                log::$level!(
+                    phase = %Phase::Aborting,
+                    generation = self.shared.generation,
+                    pid = std::process::id(),
+                    connections,
+                    ?tasks,
+                    elapsed_ms,
+                    "{why}: what is left is cut"
+                )
+            };
+        }
+        // What somebody has asked for calls for no action of theirs.
+        match why == DEADLINE {
+            true => say!(warn),
+            false => say!(info),
+        }
         self.note(What::Aborting {
             why: why.to_owned(),
             connections,
@@ -225,12 +236,13 @@ impl Engine {
         log::info!(
             phase = %Phase::Draining,
             generation = self.shared.generation,
+            pid = std::process::id(),
             connections,
             oldest_ms,
             ?tasks,
             older,
             left_ms,
-            "draining"
+            "still draining"
         );
         self.note(What::DrainProgress {
             connections,
@@ -334,5 +346,7 @@ pub(super) fn pid_file(shared: &Shared) -> Option<PidFile> {
     Some(PidFile::new(path, std::process::id()))
 }
 
+/// Why what is left is cut where nobody has asked for it.
+pub(super) const DEADLINE: &str = "the deadline has come";
 /// How long a neighbour that does not read may keep an ended generation.
 const LAST_WORDS: Duration = Duration::from_millis(200);

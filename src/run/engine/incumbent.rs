@@ -46,7 +46,7 @@ impl Engine {
         };
         match decode::<ToIncumbent>(&record.bytes) {
             Ok(message) => {
-                log::debug!(?message, "from the successor");
+                log::debug!(protocol; ?message, "from the successor");
                 if let (ToIncumbent::Taken { .. } | ToIncumbent::Moved { .. }, Some(peer)) =
                     (&message, self.handover.as_ref().and_then(Handover::peer))
                 {
@@ -141,7 +141,7 @@ impl Engine {
                 }
             }
         }
-        log::info!(endpoint = key, "endpoint closed: its listener was dropped");
+        log::info!(socket; endpoint = key, "endpoint closed: its listener was dropped");
     }
 
     /// Offers what was opened since the Offer, once the successor has said that it can take it.
@@ -255,7 +255,7 @@ impl Engine {
         if self.handovers == 1 && std::process::id() == 1 {
             log::warn!("this process is PID 1: the container ends when it has drained");
         } else if self.handovers == 1 && process::is_in_foreground() {
-            log::warn!(
+            log::info!(
                 "this process is in the foreground of a terminal, which will take the prompt back \
                  when it has drained: the successor goes on in the background"
             );
@@ -424,7 +424,7 @@ impl Engine {
                 Err(Error::handover(failure, lines))
             }
             Outcome::Aborted(abort) => {
-                log::warn!(generation, elapsed_ms, "handover called off: {abort}");
+                log::info!(generation, elapsed_ms, "handover called off: {abort}");
                 self.note(What::HandoverCalledOff {
                     reason: abort.to_string(),
                     elapsed_ms,
@@ -476,7 +476,7 @@ fn letters(entries: Vec<(Description, Arc<Socket>)>) -> impl Iterator<Item = Let
 }
 
 pub(super) fn letter(message: &ToSuccessor, descriptors: Vec<Lent>) -> Option<Letter> {
-    log::debug!(?message, "to the successor");
+    log::debug!(protocol; ?message, "to the successor");
     match encode(message) {
         Ok(record) => Some(Letter {
             record,

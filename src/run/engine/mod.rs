@@ -210,6 +210,7 @@ impl Engine {
     /// Runs until this generation has ended.
     pub(crate) async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) -> End {
         log::info!(
+            phase = %Phase::Initialising,
             generation = self.shared.generation,
             pid = std::process::id(),
             predecessor = self.shared.predecessor.as_ref().map(|p| p.pid),
@@ -255,7 +256,14 @@ impl Engine {
             }
             Input::Stop => self.stop("the program"),
             Input::Ready => {
-                self.shared.set_phase(Phase::Ready);
+                let elapsed_ms = self.shared.set_phase(Phase::Ready);
+                log::info!(
+                    phase = %Phase::Ready,
+                    generation = self.shared.generation,
+                    pid = std::process::id(),
+                    elapsed_ms,
+                    "ready"
+                );
                 self.note(What::Ready {});
                 let claimed = self.shared.store.claimed_keys();
                 self.succeed(protocol::successor::Event::Ready { claimed });
@@ -322,7 +330,7 @@ impl Engine {
                     .as_ref()
                     .is_some_and(|drain| drain.deadline <= Instant::now())
                 {
-                    self.abort("the deadline has come");
+                    self.abort(ending::DEADLINE);
                 }
             }
             Input::MainOver => {

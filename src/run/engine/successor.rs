@@ -49,7 +49,7 @@ impl Engine {
                 });
             }
         };
-        log::debug!(?message, "from the predecessor");
+        log::debug!(protocol; ?message, "from the predecessor");
         if matches!(message, ToSuccessor::Connections { .. }) && self.released {
             return self.receive_connections(&message, record);
         }
@@ -156,7 +156,7 @@ impl Engine {
     }
 
     pub(super) fn tell_predecessor(&self, message: &ToIncumbent) {
-        log::debug!(?message, "to the predecessor");
+        log::debug!(protocol; ?message, "to the predecessor");
         match (encode(message), &self.predecessor) {
             (Ok(record), Some(peer)) => peer.send(Letter::plain(record)),
             (Err(error), _) => log::error!(%error, "a message to the predecessor is too long"),
@@ -166,7 +166,7 @@ impl Engine {
 
     pub(super) fn open_gates(&mut self) {
         self.shared.set_gates(State::Open);
-        self.shared.set_phase(Phase::Serving);
+        let elapsed_ms = self.shared.set_phase(Phase::Serving);
         for warning in self.shared.store.apply_options() {
             log::warn!("{warning}");
         }
@@ -175,6 +175,7 @@ impl Engine {
             generation = self.shared.generation,
             pid = std::process::id(),
             endpoints = self.shared.endpoints(),
+            elapsed_ms,
             "serving"
         );
         self.note(What::Serving {
