@@ -6,6 +6,7 @@
 //! - [`Program`] starts a service, [`Service`] follows all its generations and ends every one of
 //!   them when it is dropped, [`Process`] is one of them, seen through its pidfd and `/proc`.
 //! - [`Load`] asks a service over real sockets and counts strictly what came of each request.
+//! - [`verify::Verify`] does all of it with any program, and tells what it loses.
 //!
 //! Nothing here waits for a guessed time. What is waited for is an event, with [`LIMIT`] as the
 //! end of a test that is broken.
@@ -39,6 +40,7 @@ mod process;
 mod target;
 #[cfg(feature = "rustls")]
 mod tls;
+pub mod verify;
 mod wait;
 
 pub use identity::Identity;

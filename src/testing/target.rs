@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::fs::fstat;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 #[cfg(feature = "rustls")]
@@ -30,7 +31,16 @@ pub enum Target {
 }
 
 impl Target {
-    pub(crate) async fn connect(&self) -> io::Result<Socket> {
+    pub(super) async fn connect(&self) -> io::Result<Socket> {
+        self.connect_speaking(b"http/1.1").await
+    }
+
+    /// Connects; where a handshake has to name the protocol, this is its name.
+    #[cfg_attr(
+        not(feature = "rustls"),
+        expect(unused_variables, reason = "only TLS names the protocol")
+    )]
+    pub(super) async fn connect_speaking(&self, alpn: &'static [u8]) -> io::Result<Socket> {
         match self {
             Self::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
@@ -48,8 +58,20 @@ impl Target {
             Self::Tls(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
-                Ok(Socket::Tls(Box::new(tls::connect(stream).await?)))
+                Ok(Socket::Tls(Box::new(tls::connect(stream, alpn).await?)))
             }
+        }
+    }
+}
+
+impl Target {
+    /// Its port, where it has one.
+    pub(super) fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(address) => Some(address.port()),
+            #[cfg(feature = "rustls")]
+            Self::Tls(address) => Some(address.port()),
+            Self::Unix(_) => None,
         }
     }
 }
@@ -77,13 +99,40 @@ impl From<PathBuf> for Target {
     }
 }
 
+/// By what the kernel knows a connection.
+#[derive(Clone, Debug)]
+pub(super) enum Ends {
+    /// Our address, and that of the service.
+    Tcp(SocketAddr, SocketAddr),
+    /// The inode of our end.
+    Unix(u64),
+}
+
 /// A connection to a [`Target`].
 #[derive(Debug)]
-pub(crate) enum Socket {
+pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
     #[cfg(feature = "rustls")]
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// By what the kernel knows it, while both ends are open.
+    pub(super) fn ends(&self) -> Option<Ends> {
+        let tcp = |stream: &TcpStream| {
+            Some(Ends::Tcp(
+                stream.local_addr().ok()?,
+                stream.peer_addr().ok()?,
+            ))
+        };
+        match self {
+            Self::Tcp(stream) => tcp(stream),
+            Self::Unix(stream) => Some(Ends::Unix(fstat(stream).ok()?.st_ino)),
+            #[cfg(feature = "rustls")]
+            Self::Tls(stream) => tcp(stream.get_ref().0),
+        }
+    }
 }
 
 impl AsyncRead for Socket {

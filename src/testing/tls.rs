@@ -21,22 +21,31 @@ use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, Signature
 ///
 /// If the process has no default provider of cryptography ([`CryptoProvider::install_default`]).
 pub fn believing() -> io::Result<TlsConnector> {
+    Ok(TlsConnector::from(Arc::new(config()?)))
+}
+
+fn config() -> io::Result<ClientConfig> {
     let provider = CryptoProvider::get_default().cloned();
     let provider = provider
         .ok_or_else(|| io::Error::other("no default provider of cryptography is installed"))?;
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    Ok(ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Believer(provider)))
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+        .with_no_client_auth())
 }
 
 /// Shakes hands with whoever answers.
-pub(super) async fn connect(stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+pub(super) async fn connect(stream: TcpStream, alpn: &[u8]) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::from(stream.peer_addr()?.ip());
-    believing()?.connect(name, stream).await
+    let mut config = config()?;
+    if !alpn.is_empty() {
+        config.alpn_protocols = vec![alpn.to_vec()];
+    }
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
 }
 
 #[derive(Debug)]

@@ -8,11 +8,9 @@ mod connections_move;
 mod datagrams_survive;
 mod environment_is_kept;
 mod exclusive_things;
-mod goaway;
 mod goodbyes_are_said;
 #[path = "../../examples/tonic/greeter.rs"]
 mod greeter;
-mod http2_load;
 mod initialisation_may_fail;
 mod limits_of_resources;
 mod logs_tell;

@@ -12,9 +12,7 @@
 
 mod arguments;
 mod commands;
-#[allow(dead_code, reason = "some codes are for commands that wait")]
 mod exit;
-#[allow(dead_code, reason = "the style is for commands that show something")]
 mod screen;
 
 use std::process::ExitCode;

@@ -20,6 +20,8 @@ pub enum Cause {
     Eof,
     /// No whole answer came in time.
     Timeout,
+    /// A WebSocket ended without a close frame.
+    Cut,
     /// An answer came, but not the right one.
     BadAnswer,
 }
@@ -31,6 +33,7 @@ impl fmt::Display for Cause {
             Self::Reset => "reset",
             Self::Eof => "end of stream",
             Self::Timeout => "timeout",
+            Self::Cut => "no close frame",
             Self::BadAnswer => "bad answer",
         })
     }
@@ -78,6 +81,16 @@ impl Fault {
             detail: detail.into(),
             sent: 0,
         }
+    }
+
+    /// The same after so many bytes of the request were sent.
+    pub(super) fn after(self, sent: usize) -> Self {
+        Self { sent, ..self }
+    }
+
+    /// Whether the connection broke off, as it does when the process at its other end dies.
+    pub(super) fn is_broken_off(&self) -> bool {
+        matches!(self.cause, Cause::Reset | Cause::Eof | Cause::Cut)
     }
 
     /// A failure to connect.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time;
 
 use super::fault::{Cause, Fault};
-use super::request::Request;
+use super::request::{Expected, Request};
 use crate::testing::identity::Identity;
 use crate::testing::target::{Socket, Target};
 use crate::testing::wait::LIMIT;
@@ -19,6 +19,8 @@ use crate::testing::wait::LIMIT;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
+    /// Its status.
+    pub status: u16,
     /// Who gave it, if it says so.
     pub identity: Option<Identity>,
     /// What it says.
@@ -41,9 +43,46 @@ pub async fn ask(target: &Target, request: &Request) -> Result<Answer, Fault> {
         .connect()
         .await
         .map_err(|error| Fault::connecting(&error))?;
-    Http::new(socket)
-        .exchange(&request.bytes(true), LIMIT)
-        .await
+    let bytes = request.bytes(true);
+    let answer = Http::new(socket).exchange(&bytes, LIMIT).await?;
+    match answer.status {
+        200 => Ok(answer),
+        status => Err(Fault::new(Cause::BadAnswer, format!("status {status}")).after(bytes.len())),
+    }
+}
+
+/// What came of one turn of a client: of one request, or of one on each stream of a connection.
+#[derive(Debug, Default)]
+pub(in crate::testing) struct Turn {
+    pub(in crate::testing) answered: u64,
+    /// Requests that the service says it has not looked at, and may be made anew.
+    pub(in crate::testing) refused: u64,
+    pub(in crate::testing) faults: Vec<Fault>,
+    /// The last of the answers.
+    pub(in crate::testing) answer: Option<Answer>,
+    /// Whether the service announced that it closes the connection.
+    pub(in crate::testing) closes: bool,
+}
+
+impl Turn {
+    /// One request was answered.
+    pub(super) fn of_one(closes: bool) -> Self {
+        Self {
+            answered: 1,
+            closes,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Answer> for Turn {
+    fn from(answer: Answer) -> Self {
+        Self {
+            closes: answer.closes,
+            answer: Some(answer),
+            ..Self::of_one(false)
+        }
+    }
 }
 
 /// A client's end of a connection.
@@ -142,9 +181,9 @@ async fn read_answer(
     unread: &mut Vec<u8>,
 ) -> Result<Answer, Fault> {
     loop {
-        if let Some((answer, length)) =
-            parse(unread).map_err(|problem| Fault::new(Cause::BadAnswer, problem))?
-        {
+        let parsed =
+            parse(unread, false).map_err(|problem| Fault::new(Cause::BadAnswer, problem))?;
+        if let Some((answer, length)) = parsed {
             unread.drain(..length);
             if unread.is_empty() {
                 return Ok(answer);
@@ -154,6 +193,11 @@ async fn read_answer(
         }
         match read_more(reader, unread).await {
             Ok(0) => {
+                // The end of some answers is that of the connection.
+                if let Ok(Some((answer, _))) = parse(unread, true) {
+                    unread.clear();
+                    return Ok(answer);
+                }
                 let detail = format!("the answer ended after {} bytes", unread.len());
                 return Err(Fault::new(Cause::Eof, detail));
             }
@@ -176,8 +220,9 @@ pub(super) async fn read_more(
     reader.read_buf(unread).await
 }
 
-/// Parses one answer at the start of `bytes` and tells its length; `None` if it is not whole yet.
-fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
+/// Parses one answer at the start of `bytes` and tells its length; `None` if it is not whole yet. `ended` tells
+/// whether more can come.
+fn parse(bytes: &[u8], ended: bool) -> Result<Option<(Answer, usize)>, String> {
     let Some(head_length) = find(bytes, b"\r\n\r\n").map(|at| at + 4) else {
         return if bytes.len() > HEAD_LIMIT {
             Err("a head without an end".into())
@@ -187,11 +232,15 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
     };
     let head = std::str::from_utf8(&bytes[..head_length - 4]).map_err(|_| "a head in no UTF-8")?;
     let mut lines = head.split("\r\n");
-    let status = lines.next().unwrap_or_default();
-    if !status.starts_with("HTTP/1.1 200 ") {
-        return Err(format!("`{status}`"));
+    let line = lines.next().unwrap_or_default();
+    let (old, status) = status(line).ok_or_else(|| format!("`{line}`"))?;
+    if (100..200).contains(&status) {
+        // Something that comes before the answer (RFC 9110, section 15.2).
+        let answer = parse(&bytes[head_length..], ended)?;
+        return Ok(answer.map(|(answer, length)| (answer, head_length + length)));
     }
-    let (mut length, mut chunked, mut closes) = (None, false, false);
+    // HTTP/1.0 closes where it does not say otherwise.
+    let (mut length, mut chunked, mut closes) = (None, false, old);
     for line in lines {
         let (name, value) = line
             .split_once(':')
@@ -206,16 +255,25 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
             chunked = value.eq_ignore_ascii_case("chunked");
         } else if name.eq_ignore_ascii_case("connection") {
-            closes = value
-                .split(',')
-                .any(|option| option.trim().eq_ignore_ascii_case("close"));
+            for option in value.split(',').map(str::trim) {
+                if option.eq_ignore_ascii_case("close") {
+                    closes = true;
+                } else if option.eq_ignore_ascii_case("keep-alive") {
+                    closes = false;
+                }
+            }
         }
     }
     let rest = &bytes[head_length..];
     let body = match (length, chunked) {
         (None, true) => dechunk(rest)?,
+        _ if matches!(status, 204 | 304) => Some((Vec::new(), 0)),
         (Some(length), false) => rest.get(..length).map(|body| (body.to_vec(), length)),
-        _ => return Err("neither a length nor chunks".into()),
+        (Some(_), true) => return Err("both a length and chunks".into()),
+        (None, false) => {
+            closes = true;
+            ended.then(|| (rest.to_vec(), rest.len()))
+        }
     };
     let Some((body, length)) = body else {
         return Ok(None);
@@ -223,12 +281,24 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
     let identity = std::str::from_utf8(&body).ok().and_then(Identity::parse);
     Ok(Some((
         Answer {
+            status,
             identity,
             body,
             closes,
         },
         head_length + length,
     )))
+}
+
+/// Parses a status line; tells whether it is of HTTP/1.0, and the status.
+fn status(line: &str) -> Option<(bool, u16)> {
+    let (version, rest) = line.split_once(' ')?;
+    let old = match version {
+        "HTTP/1.1" => false,
+        "HTTP/1.0" => true,
+        _ => return None,
+    };
+    Some((old, rest.get(..3)?.parse().ok()?))
 }
 
 /// Joins the chunks of a body (RFC 9112, section 7.1) and tells the length with all its framing.
@@ -263,8 +333,14 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 
 impl Request {
     fn bytes(&self, last: bool) -> Vec<u8> {
-        let Self { method, path, body } = self;
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: service\r\n");
+        let Self {
+            method,
+            path,
+            host,
+            body,
+            ..
+        } = self;
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n");
         if *method == "POST" {
             head.push_str(&format!("content-length: {}\r\n", body.len()));
         }
@@ -276,13 +352,19 @@ impl Request {
     }
 
     /// Tells why the answer is not the right one.
-    fn objection(&self, answer: &Answer) -> Option<String> {
-        match self.method {
-            "GET" if answer.identity.is_none() => Some(format!(
+    pub(super) fn objection(&self, answer: &Answer) -> Option<String> {
+        let status = answer.status;
+        match self.expected {
+            Expected::Status(expected) if status >= 500 && status != expected => {
+                Some(format!("status {status}, at first it was {expected}"))
+            }
+            Expected::Status(_) | Expected::Any => None,
+            _ if status != 200 => Some(format!("status {status}")),
+            Expected::Identity if answer.identity.is_none() => Some(format!(
                 "`{}` names no generation",
                 answer.body.escape_ascii()
             )),
-            "POST" if answer.body != self.body => Some("another body than was sent".into()),
+            Expected::Echo if answer.body != self.body => Some("another body than was sent".into()),
             _ => None,
         }
     }
@@ -303,29 +385,64 @@ mod tests {
                        3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
         for (text, closes) in [(format!("{HEAD}hello"), false), (chunked.to_owned(), true)] {
             for end in 0..text.len() {
-                assert_eq!(parse(&text.as_bytes()[..end]), Ok(None), "{}", &text[..end]);
+                for ended in [false, true] {
+                    let parsed = parse(&text.as_bytes()[..end], ended);
+                    assert_eq!(parsed, Ok(None), "{}", &text[..end]);
+                }
             }
             let answer = Answer {
+                status: 200,
                 identity: None,
                 body: b"hello".to_vec(),
                 closes,
             };
-            assert_eq!(parse(text.as_bytes()), Ok(Some((answer, text.len()))));
+            assert_eq!(
+                parse(text.as_bytes(), false),
+                Ok(Some((answer, text.len())))
+            );
         }
     }
 
     #[test]
     fn what_is_no_answer_is_an_error() {
         for text in [
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 many\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/2 200 OK\r\n\r\n",
             "HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\n",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nabc",
             "HTTP/1.1 200 OK\r\nnonsense\r\n\r\n",
             "pid=1 generation=1\r\n\r\n",
         ] {
-            assert!(parse(text.as_bytes()).is_err(), "{text}");
+            assert!(parse(text.as_bytes(), false).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_answer_may_end_with_its_connection() {
+        for (text, body, closes) in [
+            ("HTTP/1.1 200 OK\r\n\r\nhello", "hello", true),
+            ("HTTP/1.0 404 Not Found\r\n\r\n", "", true),
+            (
+                "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n\r\nx",
+                "x",
+                false,
+            ),
+            (
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+                "",
+                false,
+            ),
+        ] {
+            let (answer, length) = parse(text.as_bytes(), true).unwrap().unwrap();
+            assert_eq!(
+                (answer.body.as_slice(), answer.closes),
+                (body.as_bytes(), closes),
+                "{text}"
+            );
+            assert_eq!(length, text.len(), "{text}");
+        }
+        let endless = "HTTP/1.1 200 OK\r\n\r\nhello";
+        assert_eq!(parse(endless.as_bytes(), false), Ok(None));
     }
 }

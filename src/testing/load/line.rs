@@ -1,4 +1,4 @@
-//! The line protocol of the `echo` example.
+//! Lines: the protocol of the `echo` example, and others like it.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::time;
 
 use super::fault::{Cause, Fault};
-use super::http::{Answer, read_more};
+use super::http::{Answer, Turn, read_more};
+use super::request::Lines as Manner;
 use crate::testing::identity::Identity;
 use crate::testing::target::Socket;
 
@@ -15,24 +16,29 @@ use crate::testing::target::Socket;
 pub(super) struct Lines {
     socket: Socket,
     unread: Vec<u8>,
-    identity: Identity,
+    manner: Manner,
+    identity: Option<Identity>,
     /// Makes each line another one, so that an answer cannot be taken for that to another.
     next: u64,
 }
 
 impl Lines {
-    /// Waits for the greeting, without which the connection was not made.
-    pub(super) async fn greeted(socket: Socket, limit: Duration) -> Result<Self, Fault> {
-        let nobody = Identity {
-            generation: 0,
-            pid: 0,
-        };
+    /// Waits for the greeting, where there is one, without which the connection was not made.
+    pub(super) async fn connect(
+        socket: Socket,
+        manner: &Manner,
+        limit: Duration,
+    ) -> Result<Self, Fault> {
         let mut lines = Self {
             socket,
             unread: Vec::new(),
-            identity: nobody,
+            manner: manner.clone(),
+            identity: None,
             next: 0,
         };
+        if !manner.greets {
+            return Ok(lines);
+        }
         let greeting = match time::timeout(limit, lines.line()).await {
             Ok(greeting) => greeting?,
             Err(_) => {
@@ -42,13 +48,16 @@ impl Lines {
                 ));
             }
         };
-        lines.identity = Identity::parse(&greeting)
-            .ok_or_else(|| Fault::new(Cause::BadAnswer, format!("a greeting of `{greeting}`")))?;
+        lines.identity = Identity::parse(&greeting);
+        if manner.named && lines.identity.is_none() {
+            let detail = format!("a greeting of `{greeting}`");
+            return Err(Fault::new(Cause::BadAnswer, detail));
+        }
         Ok(lines)
     }
 
     /// Who has greeted.
-    pub(super) fn identity(&self) -> Identity {
+    pub(super) fn identity(&self) -> Option<Identity> {
         self.identity
     }
 
@@ -59,17 +68,28 @@ impl Lines {
     ///
     /// A part of a line stays in the buffer.
     pub(super) async fn disturbed(&mut self) -> Option<Fault> {
-        match self.line().await {
-            Ok(line) if line == BYE => None,
-            Ok(line) => Some(Fault::new(Cause::BadAnswer, format!("`{line}`, unasked"))),
-            Err(fault) => Some(fault),
+        let mut told = false;
+        loop {
+            match self.line().await {
+                Ok(line) if self.manner.named && line == BYE => return None,
+                Ok(line) if self.manner.named => {
+                    return Some(Fault::new(Cause::BadAnswer, format!("`{line}`, unasked")));
+                }
+                // Whatever a service says unasked before it closes is its goodbye.
+                Ok(_) => told = true,
+                Err(fault) if told && fault.is_idle_close() => return None,
+                Err(fault) => return Some(fault),
+            }
         }
     }
 
-    /// Sends a line and waits for it to come back.
-    pub(super) async fn ask(&mut self, limit: Duration) -> Result<Answer, Fault> {
+    /// Sends a line and waits for its answer.
+    pub(super) async fn ask(&mut self, limit: Duration) -> Result<Turn, Fault> {
         self.next += 1;
-        let line = format!("line {}", self.next);
+        let line = match &self.manner.says {
+            Some(text) => text.clone(),
+            None => format!("line {}", self.next),
+        };
         let mut sent = 0;
         let exchange = async {
             let bytes = format!("{line}\n").into_bytes();
@@ -83,18 +103,19 @@ impl Lines {
             let mut closes = false;
             loop {
                 let answer = self.line().await?;
-                if answer == line {
-                    return Ok(Answer {
-                        identity: Some(self.identity),
+                if answer == line || self.manner.says.is_some() {
+                    return Ok(Turn::from(Answer {
+                        status: 200,
+                        identity: self.identity,
                         body: Vec::new(),
                         closes,
-                    });
+                    }));
                 }
-                if answer != BYE {
+                if answer != BYE && self.manner.named {
                     let detail = format!("`{answer}` instead of `{line}`");
                     return Err(Fault::new(Cause::BadAnswer, detail));
                 }
-                closes = true;
+                closes |= answer == BYE;
             }
         };
         let answer = match time::timeout(limit, exchange).await {
@@ -104,7 +125,7 @@ impl Lines {
                 format!("no answer in {limit:?}"),
             )),
         };
-        answer.map_err(|fault| Fault { sent, ..fault })
+        answer.map_err(|fault| fault.after(sent))
     }
 
     async fn line(&mut self) -> Result<String, Fault> {

@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use super::census::Census;
 use super::kind::Kind;
+use super::pace::Pace;
 use super::report::Report;
-use super::request::{Protocol, Request};
+use super::request::{Lines, Protocol, Request};
 use super::worker::{Random, Worker};
-use crate::testing::target::Target;
+use crate::testing::target::{Ends, Target};
 use crate::testing::wait::within;
 
 /// Which clients are to ask what.
@@ -23,19 +27,39 @@ pub struct Plan {
     protocol: Protocol,
     clients: Vec<(Kind, usize)>,
     pauses: BTreeMap<Kind, RangeInclusive<Duration>>,
+    rate: Option<u32>,
+    seed: u64,
     limit: Duration,
 }
 
 impl Plan {
     /// Asks this instead of `GET /`.
-    pub fn request(mut self, request: Request) -> Self {
-        self.protocol = Protocol::Http(request);
-        self
+    pub fn request(self, request: Request) -> Self {
+        self.speak(Protocol::Http(request))
     }
 
     /// Speaks the line protocol of the `echo` example instead of HTTP.
-    pub fn lines(mut self) -> Self {
-        self.protocol = Protocol::Lines;
+    pub fn lines(self) -> Self {
+        self.speak(Protocol::Lines(Lines::named()))
+    }
+
+    /// Speaks this instead of HTTP/1.1.
+    pub fn speak(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// Bounds the requests of each kind to so many in a second, all of its clients together. They come in bursts.
+    ///
+    /// Without a bound, [`Kind::New`] and [`Kind::KeepAlive`] ask as fast as they are answered.
+    pub fn rate(mut self, per_second: u32) -> Self {
+        self.rate = Some(per_second);
+        self
+    }
+
+    /// Sets what the random pauses come from; with the same seed they are the same.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
         self
     }
 
@@ -65,6 +89,13 @@ impl Plan {
         let kinds = self.clients.iter().map(|(kind, _)| *kind);
         let report = Arc::new(watch::Sender::new(Report::new(kinds)));
         let stop = watch::Sender::new(false);
+        let census = Arc::new(Census::default());
+        let restarting = Arc::new(AtomicBool::new(false));
+        let killed = watch::Sender::new(None);
+        let paces: BTreeMap<Kind, Arc<Pace>> = (self.rate.iter())
+            .flat_map(|rate| self.clients.iter().map(|(kind, _)| (*kind, *rate)))
+            .map(|(kind, rate)| (kind, Arc::new(Pace::new(rate))))
+            .collect();
         let mut workers = JoinSet::new();
         let kinds = self
             .clients
@@ -77,7 +108,11 @@ impl Plan {
                 protocol: self.protocol.clone(),
                 pause: self.pauses.get(&kind).cloned(),
                 limit: self.limit,
-                random: Random::new(seed as u64 + 1),
+                random: Random::new(self.seed.wrapping_add(seed as u64 + 1)),
+                pace: paces.get(&kind).cloned(),
+                census: Arc::clone(&census),
+                restarting: Arc::clone(&restarting),
+                killed: killed.subscribe(),
                 report: Arc::clone(&report),
                 stop: stop.subscribe(),
             };
@@ -86,6 +121,9 @@ impl Plan {
         Load {
             report,
             stop,
+            census,
+            restarting,
+            killed,
             workers,
         }
     }
@@ -96,6 +134,9 @@ impl Plan {
 pub struct Load {
     report: Arc<watch::Sender<Report>>,
     stop: watch::Sender<bool>,
+    census: Arc<Census>,
+    restarting: Arc<AtomicBool>,
+    killed: watch::Sender<Option<Instant>>,
     workers: JoinSet<()>,
 }
 
@@ -112,7 +153,34 @@ impl Load {
                 (Kind::Idle, millis(2000)..=millis(4000)),
                 (Kind::Silent, millis(0)..=millis(1000)),
             ]),
+            rate: None,
+            seed: 0,
             limit: Duration::from_secs(10),
+        }
+    }
+
+    /// Tells whether a restart goes on from now on: what is answered meanwhile is counted in
+    /// [`Counts::during`](super::Counts::during).
+    pub fn restarting(&self, restarting: bool) {
+        self.restarting.store(restarting, Ordering::Relaxed);
+    }
+
+    /// Tells that a process that has connections is killed now. A request that breaks off by it on a connection
+    /// that was there before is counted in [`Counts::cut`](super::Counts::cut): no process can save it.
+    pub fn killed(&self) {
+        self.killed.send_replace(Some(Instant::now()));
+    }
+
+    /// Looks at who has the connections; those that have moved since the last time are counted in
+    /// [`Counts::migrated`](super::Counts::migrated).
+    pub(in crate::testing) fn take_census(&self, holder: impl FnMut(&Ends) -> Option<u32>) {
+        let moved = self.census.take(holder);
+        if !moved.is_empty() {
+            self.report.send_modify(|report| {
+                for kind in moved {
+                    report.counts(kind).migrated += 1;
+                }
+            });
         }
     }
 

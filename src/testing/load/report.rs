@@ -127,9 +127,15 @@ impl Report {
         self.kinds.entry(kind).or_default()
     }
 
-    pub(super) fn answer(&mut self, kind: Kind, identity: Option<Identity>, took: Duration) {
+    pub(super) fn answer(
+        &mut self,
+        kind: Kind,
+        identity: Option<Identity>,
+        took: Duration,
+        restarting: bool,
+    ) {
         let now = Instant::now();
-        self.counts(kind).answer(now, took);
+        self.counts(kind).answer(now, took, restarting);
         let Some(identity) = identity else { return };
         match self
             .seen

@@ -68,7 +68,8 @@ impl Mark {
         }
     }
 
-    fn is_borne_by(&self, pid: u32) -> bool {
+    /// Whether a process has it in its environment.
+    pub(super) fn is_borne_by(&self, pid: u32) -> bool {
         procfs::variable(pid, OsStr::new(VARIABLE))
             .is_some_and(|value| value.as_bytes().starts_with(self.0.as_bytes()))
     }

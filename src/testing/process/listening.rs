@@ -6,19 +6,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::pid::Process;
+use super::procfs;
 use crate::testing::target::Target;
 
 /// The stream sockets on which `process` listens, without doublets, in order.
 pub(super) fn listening(process: &Process) -> Vec<Target> {
     // A process that has ended listens nowhere.
-    let descriptors = process.descriptors().unwrap_or_default();
-    let inodes: BTreeSet<u64> = descriptors
-        .iter()
-        .filter_map(|fd| fd.socket_inode())
-        .collect();
+    let inodes = procfs::sockets(process.pid()).unwrap_or_default();
+    listening_on(process.pid(), &inodes)
+}
+
+/// The stream sockets among `inodes` that listen, as the network namespace of `pid` knows them.
+pub(super) fn listening_on(pid: u32, inodes: &BTreeSet<u64>) -> Vec<Target> {
     let mut targets = BTreeSet::new();
     for (file, parse) in TABLES {
-        let table = fs::read_to_string(format!("/proc/{}/net/{file}", process.pid()));
+        let table = fs::read_to_string(format!("/proc/{pid}/net/{file}"));
         for line in table.unwrap_or_default().lines().skip(1) {
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
             if let Some((inode, target)) = parse(&fields) {
@@ -29,6 +31,34 @@ pub(super) fn listening(process: &Process) -> Vec<Target> {
         }
     }
     targets.into_iter().collect()
+}
+
+/// Whether a process has an established connection to one of these.
+pub(super) fn has_connection(pid: u32, targets: &[Target]) -> bool {
+    let inodes = procfs::sockets(pid).unwrap_or_default();
+    let ports: BTreeSet<u16> = targets.iter().filter_map(Target::port).collect();
+    let table =
+        |file: &str| fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap_or_default();
+    let tcp = ["tcp", "tcp6"].iter().any(|file| {
+        table(file).lines().skip(1).any(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let [_, local, _, TCP_ESTABLISHED, _, _, _, _, _, inode, ..] = fields[..] else {
+                return false;
+            };
+            let port = local.rsplit(':').next();
+            let port = port.and_then(|port| u16::from_str_radix(port, 16).ok());
+            port.is_some_and(|port| ports.contains(&port))
+                && inode.parse().is_ok_and(|inode| inodes.contains(&inode))
+        })
+    });
+    tcp || table("unix").lines().skip(1).any(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [_, _, _, _, SOCK_STREAM, SS_CONNECTED, inode, path] = fields[..] else {
+            return false;
+        };
+        targets.contains(&Target::Unix(PathBuf::from(path)))
+            && inode.parse().is_ok_and(|inode| inodes.contains(&inode))
+    })
 }
 
 type Parse = fn(&[&str]) -> Option<(u64, Target)>;
@@ -73,7 +103,9 @@ fn unix(fields: &[&str]) -> Option<(u64, Target)> {
 
 /// include/net/tcp_states.h
 const TCP_LISTEN: &str = "0A";
+const TCP_ESTABLISHED: &str = "01";
 /// include/uapi/linux/net.h
+const SS_CONNECTED: &str = "03";
 const SO_ACCEPTCON: u32 = 1 << 16;
 const SOCK_STREAM: &str = "0001";
 

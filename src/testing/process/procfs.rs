@@ -1,10 +1,11 @@
 //! What `/proc` says of a process (proc(5)).
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An open descriptor of a process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,12 +22,7 @@ pub struct Descriptor {
 impl Descriptor {
     /// The inode of a socket, as `/proc/net` names it.
     pub fn socket_inode(&self) -> Option<u64> {
-        self.target
-            .to_str()?
-            .strip_prefix("socket:[")?
-            .strip_suffix(']')?
-            .parse()
-            .ok()
+        socket_inode(&self.target)
     }
 }
 
@@ -90,6 +86,24 @@ pub(super) fn descriptors(pid: u32) -> io::Result<Vec<Descriptor>> {
     Ok(found)
 }
 
+/// The inodes of the sockets that a process has.
+pub(super) fn sockets(pid: u32) -> io::Result<BTreeSet<u64>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        // A descriptor may be closed between the listing and the look at it.
+        let Ok(target) = fs::read_link(entry?.path()) else {
+            continue;
+        };
+        found.extend(socket_inode(&target));
+    }
+    Ok(found)
+}
+
+fn socket_inode(target: &Path) -> Option<u64> {
+    let inode = target.to_str()?.strip_prefix("socket:[")?;
+    inode.strip_suffix(']')?.parse().ok()
+}
+
 pub(super) fn status(pid: u32) -> io::Result<Status> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let parse = || {
@@ -146,38 +160,49 @@ pub(super) fn strings(pid: u32, file: &str) -> io::Result<Vec<OsString>> {
         .collect())
 }
 
-/// Every process there is, with its session; zombies are among them.
-pub(super) fn processes() -> io::Result<Vec<Entry>> {
+/// The process `pid`; zombies are among them.
+pub(super) fn process(pid: u32) -> Option<Entry> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    entry(pid, &stat)
+}
+
+/// The numbers of all processes.
+pub(super) fn numbers() -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        // A process may end between the listing and the look at it.
-        let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else {
-            continue;
-        };
-        // The name of the program stands in parentheses and may contain anything, even `)`.
-        let Some(end) = stat.iter().rposition(|byte| *byte == b')') else {
-            continue;
-        };
-        let rest = String::from_utf8_lossy(&stat[end + 1..]);
-        let mut fields = rest.split_ascii_whitespace();
-        let mut parse = || {
-            let zombie = matches!(fields.next()?, "Z" | "X");
-            let parent = fields.next()?.parse().ok()?;
-            let session = fields.nth(1)?.parse().ok()?;
-            Some(Entry {
-                pid,
-                parent,
-                session,
-                zombie,
-            })
-        };
-        found.extend(parse());
+        found.extend(
+            entry?
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<u32>().ok()),
+        );
     }
     Ok(found)
+}
+
+/// Every process there is, with its session; zombies are among them.
+pub(super) fn processes() -> io::Result<Vec<Entry>> {
+    // A process may end between the listing and the look at it.
+    Ok(numbers()?.into_iter().filter_map(process).collect())
+}
+
+fn entry(pid: u32, stat: &[u8]) -> Option<Entry> {
+    // The name of the program stands in parentheses and may contain anything, even `)`.
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = String::from_utf8_lossy(&stat[end + 1..]);
+    let mut fields = rest.split_ascii_whitespace();
+    let zombie = matches!(fields.next()?, "Z" | "X");
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    // The session is field 6, this one is 22.
+    let started = fields.nth(15)?.parse().ok()?;
+    Some(Entry {
+        pid,
+        parent,
+        session,
+        started,
+        zombie,
+    })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -185,6 +210,8 @@ pub(super) struct Entry {
     pub(super) pid: u32,
     pub(super) parent: u32,
     pub(super) session: u32,
+    /// In ticks since boot: a process of the same number that started later is another one.
+    pub(super) started: u64,
     pub(super) zombie: bool,
 }
 

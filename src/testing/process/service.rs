@@ -1,10 +1,12 @@
 //! A service with all of its generations.
 
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::cleanup::Mark;
+use super::family::Family;
 use super::listening::listening;
 use super::output::Output;
 use super::pid::{Exit, Process};
@@ -31,6 +33,11 @@ impl Service {
             mark,
             output,
         }
+    }
+
+    /// Follows its processes, more cheaply than [`processes`](Self::processes) does.
+    pub(in crate::testing) fn family(&self) -> Family {
+        Family::new(self.mark.clone(), self.first.pid())
     }
 
     /// The process that was started: the first generation.
@@ -139,6 +146,17 @@ impl Service {
                 process.exited().await;
             }
         }
+    }
+}
+
+impl Service {
+    /// Sends `SIGTERM` to these, and lets go of all: what does not end in time is killed. Tells whether that was so.
+    pub(in crate::testing) async fn stop_within(&self, limit: Duration) -> bool {
+        for process in self.processes() {
+            // One that ends in this very moment needs no signal.
+            process.signal(Signal::TERM).ok();
+        }
+        tokio::time::timeout(limit, self.ended()).await.is_err()
     }
 }
 

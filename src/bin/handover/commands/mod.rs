@@ -1,7 +1,9 @@
 //! The commands: one file each, with its arguments and its `run`.
 
 mod completions;
+mod demo;
 mod man;
+mod verify;
 
 use clap::Subcommand;
 
@@ -12,7 +14,9 @@ use crate::exit::{Exit, Failure};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Completions(completions::Completions),
+    Demo(demo::Demo),
     Man(man::Man),
+    Verify(verify::Verify),
 }
 
 impl Command {
@@ -20,7 +24,9 @@ impl Command {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit, Failure> {
         match self {
             Self::Completions(command) => command.run(global),
+            Self::Demo(command) => command.run(global),
             Self::Man(command) => command.run(global),
+            Self::Verify(command) => command.run(global),
         }
     }
 }

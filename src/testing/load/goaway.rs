@@ -7,24 +7,28 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// The last stream that the server names in a GOAWAY: those behind it were not processed, and may be sent anew
 /// (RFC 9113, section 6.8). `h2` does not tell it.
 #[derive(Clone, Debug)]
-pub(crate) struct LastStream(Arc<AtomicU32>);
+pub(super) struct LastStream(Arc<AtomicU32>);
 
 impl LastStream {
     /// Whether the server has refused this stream.
-    pub(crate) fn is_before(&self, stream: u32) -> bool {
+    pub(super) fn is_before(&self, stream: u32) -> bool {
         stream > self.0.load(Ordering::Acquire)
+    }
+
+    /// Whether the server has said goodbye.
+    pub(super) fn is_told(&self) -> bool {
+        self.0.load(Ordering::Acquire) != u32::MAX
     }
 }
 
-/// A stream of TCP with HTTP/2 on it.
+/// A connection with HTTP/2 on it.
 #[derive(Debug)]
-pub(crate) struct Watched {
-    io: TcpStream,
+pub(super) struct Watched<S> {
+    io: S,
     last: LastStream,
     /// The head of the current frame, and as much of its payload as is looked at.
     frame: Vec<u8>,
@@ -32,8 +36,8 @@ pub(crate) struct Watched {
     left: usize,
 }
 
-impl Watched {
-    pub(crate) fn new(io: TcpStream) -> (Self, LastStream) {
+impl<S> Watched<S> {
+    pub(super) fn new(io: S) -> (Self, LastStream) {
         let last = LastStream(Arc::new(AtomicU32::new(u32::MAX)));
         let watched = Self {
             io,
@@ -76,7 +80,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -89,7 +93,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
