@@ -30,8 +30,6 @@ pub(crate) struct Seen {
     pub(crate) answered: u64,
     /// Requests that were not sent, or not processed, because their client was told to go; it has sent them anew.
     pub(crate) unsent: u64,
-    /// Connections that were left because the server has said so.
-    pub(crate) left: u64,
     /// Streams that the server has ended with a status.
     pub(crate) ended: u64,
     pub(crate) failures: Vec<String>,
@@ -117,10 +115,6 @@ impl Share {
 
     pub(crate) fn unsent(&self) {
         self.seen.send_modify(|seen| seen.unsent += 1);
-    }
-
-    pub(crate) fn left(&self) {
-        self.seen.send_modify(|seen| seen.left += 1);
     }
 
     pub(crate) fn ended(&self) {
