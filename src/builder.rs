@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::error::Error;
 use crate::lifecycle::signal::Signal;
-use crate::run::{Integrations, Prepared, Program};
+use crate::run::{Integration, Integrations, Prepared, Program};
 use crate::runtime::{self, Flavor};
 
 /// The options of a service, each with a default, and [`run`](Self::run) at the end.
@@ -268,6 +268,13 @@ impl Builder {
     /// The exit code of a generation whose deadline cut connections, tasks or main.
     pub fn deadline_exit_code(mut self, code: u8) -> Self {
         self.options.deadline_exit_code = code;
+        self
+    }
+
+    /// Connects the service with something outside.
+    #[allow(dead_code, reason = "each integration is a feature")]
+    pub(crate) fn integrate(mut self, integration: impl Integration + 'static) -> Self {
+        self.options.integrations.add(integration);
         self
     }
 

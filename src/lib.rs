@@ -317,6 +317,8 @@ mod socket;
     reason = "the one floor that speaks to the kernel in its own words"
 )]
 mod sys;
+#[cfg(feature = "systemd")]
+mod systemd;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;

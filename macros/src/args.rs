@@ -102,6 +102,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("pid_file", Kind::Text, r#" = "/run/app.pid""#),
     Argument::new("program", Kind::Text, r#" = "/usr/bin/app""#),
     Argument::new("deadline_exit_code", Kind::BYTE, " = 1"),
+    Argument::new("systemd", Kind::Flag, ""),
 ];
 
 fn parse_setting(meta: &Meta, seen: &mut Vec<&'static str>) -> Result<Setting, Error> {

@@ -174,6 +174,7 @@ fn argument(value: &Value, handover: &TokenStream) -> TokenStream {
         Value::Bool(bool) => quote!(#bool),
         Value::Text(text) => quote!(#text),
         Value::Path(path) => quote!(#path),
+        Value::Nothing => TokenStream::new(),
         Value::Milliseconds(milliseconds) => {
             let milliseconds = Literal::u64_unsuffixed(*milliseconds);
             quote!(::core::time::Duration::from_millis(#milliseconds))

@@ -44,6 +44,7 @@ fn every_argument_is_a_call_in_the_written_order() {
         stop_signals("SIGTERM", "SIGINT", "SIGQUIT"),
         pid_file = "/run/app.pid",
         program = "/usr/bin/app",
+        systemd,
         deadline_exit_code = 255
     )]
     async fn main(cx: Context) {
@@ -64,6 +65,7 @@ fn every_argument_is_a_call_in_the_written_order() {
             "stop_signals([Terminate, Interrupt, Quit])",
             r#"pid_file("/run/app.pid")"#,
             r#"program("/usr/bin/app")"#,
+            "systemd()",
             "deadline_exit_code(255)",
         ];
         assert_eq!(cx.calls, expected);

@@ -70,14 +70,20 @@ pub(crate) enum What {
     SuccessorServes { successor: u32 },
     /// The successor has settled: it serves for good.
     Committed { successor: u32, elapsed_ms: u64 },
+    /// The service manager knows the successor as the process of the service, which speaks for it
+    /// from here on.
+    Announced { successor: u32 },
     /// Every `on_drain` has returned: what is exclusive is free, and the successor is told.
     Released {},
     /// The successor did not come to serve, or did not stay; this generation serves on.
     HandoverFailed {
         stage: String,
         component: Option<String>,
-        /// What happened, with how the process ended.
+        /// What happened, with the stage, the component and how the process ended.
         error: String,
+        /// What happened, alone; nothing, where `exit` says it all.
+        #[serde(default)]
+        cause: String,
         /// How the process ended: its exit status or the signal that killed it.
         exit: Option<String>,
         /// The last lines of its standard error.

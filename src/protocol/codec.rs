@@ -193,6 +193,10 @@ mod tests {
         })
     }
 
+    fn events() -> impl Strategy<Value = Vec<serde_json::Value>> {
+        prop::collection::vec(any::<String>().prop_map(Into::into), 0..9)
+    }
+
     fn consent() -> impl Strategy<Value = Consent> {
         (any::<String>(), prop::collection::vec(manner(), 0..4))
             .prop_map(|(endpoint, manners)| Consent { endpoint, manners })
@@ -224,6 +228,7 @@ mod tests {
                         connections,
                     }
                 }),
+            events().prop_map(|events| ToSuccessor::Events { events }),
         ]
     }
 
@@ -250,6 +255,7 @@ mod tests {
             ),
             (any::<u64>(), any::<Vec<u32>>())
                 .prop_map(|(batch, refused)| ToIncumbent::Moved { batch, refused }),
+            events().prop_map(|events| ToIncumbent::Events { events }),
         ]
     }
 

@@ -47,6 +47,12 @@ pub(crate) enum ToSuccessor {
         /// The connections.
         connections: Vec<Connection>,
     },
+    /// What has happened, and goes on happening while this generation drains: here, and in those
+    /// before it. The last generation knows of all of them.
+    Events {
+        /// The events; what they look like is no matter of the protocol.
+        events: Vec<serde_json::Value>,
+    },
     /// A message that exists only to be unknown to the other side.
     #[cfg(handover_protocol = "newer")]
     Novelty {},
@@ -117,6 +123,12 @@ pub(crate) enum ToIncumbent {
         #[serde(default)]
         refused: Vec<u32>,
     },
+    /// What has happened while the successor starts, so that an operator learns of it also where it
+    /// fails.
+    Events {
+        /// The events; what they look like is no matter of the protocol.
+        events: Vec<serde_json::Value>,
+    },
     /// A message that exists only to be unknown to the other side.
     #[cfg(handover_protocol = "newer")]
     Novelty {},
@@ -126,6 +138,11 @@ pub(crate) enum ToIncumbent {
 }
 
 impl ToSuccessor {
+    /// Tells events in as many records as they need.
+    pub(crate) fn events(events: Vec<serde_json::Value>) -> impl Iterator<Item = Self> {
+        codec::split(events, |_| 0, 0).map(|events| Self::Events { events })
+    }
+
     /// Returns the tag, for texts.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -137,6 +154,7 @@ impl ToSuccessor {
             Self::Released {} => "released",
             Self::Stop {} => "stop",
             Self::Connections { .. } => "connections",
+            Self::Events { .. } => "events",
             #[cfg(handover_protocol = "newer")]
             Self::Novelty {} => "novelty",
             Self::Unknown => "unknown",
@@ -169,6 +187,7 @@ impl ToIncumbent {
             Self::Shorten { .. } => "shorten",
             Self::Credit { .. } => "credit",
             Self::Moved { .. } => "moved",
+            Self::Events { .. } => "events",
             #[cfg(handover_protocol = "newer")]
             Self::Novelty {} => "novelty",
             Self::Unknown => "unknown",

@@ -10,6 +10,9 @@ pub(crate) const LATE_SOCKETS: &str = "late_sockets";
 /// Whether established connections may move to the successor.
 pub(crate) const MIGRATION: &str = "migration";
 
+/// Whether generations tell each other what has happened.
+pub(crate) const EVENTS: &str = "events";
+
 /// A range of versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Versions {
@@ -76,9 +79,9 @@ impl Capabilities {
         let known: &[&str] = if cfg!(handover_protocol = "older") {
             &[]
         } else if cfg!(handover_protocol = "newer") {
-            &[LATE_SOCKETS, MIGRATION, "novelty"]
+            &[LATE_SOCKETS, MIGRATION, EVENTS, "novelty"]
         } else {
-            &[LATE_SOCKETS, MIGRATION]
+            &[LATE_SOCKETS, MIGRATION, EVENTS]
         };
         Self(known.iter().map(ToString::to_string).collect())
     }

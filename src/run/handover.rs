@@ -15,13 +15,14 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use super::input::{FromPeer, Input};
-use super::peer::{Lent, Letter, Peer, deliver, exit_of, exited};
+use super::peer::{DIED, Lent, Letter, Peer, deliver, exit_of, exited};
 use super::program::Resolved;
 use crate::lifecycle::forward::{Tail, forward};
 use crate::lifecycle::token::Token;
 use crate::protocol::incumbent::Timer;
 use crate::sys::channel::Channel;
 use crate::sys::log;
+use crate::sys::pidfd;
 use crate::sys::spawn::{Process, Spawn, describe};
 use crate::sys::stdio;
 
@@ -213,6 +214,46 @@ impl Handover {
         Ok((peer, tail, finish, forwarding))
     }
 
+    /// Watches the successor itself where the process that was started is only its first half.
+    pub(crate) fn accepted(&self, pid: u32) {
+        let Some(running) = &self.successor else {
+            return;
+        };
+        let second = lock(&running.process).has_split(pid);
+        let Some(second) = second.and_then(|pidfd| exit_of(pidfd).ok()) else {
+            return;
+        };
+        let (handover, queue) = (self.number, self.queue.clone());
+        let link = running.peer.link();
+        tokio::spawn(async move {
+            exited(&second).await;
+            let tell = |from| {
+                queue.send(Input::Successor { handover, from }).ok();
+            };
+            deliver(&link, &tell);
+            tell(FromPeer::Gone(DIED.to_owned()));
+        });
+    }
+
+    /// Whether only the first half of the successor has died.
+    pub(crate) fn lives_on(&self) -> bool {
+        self.successor.as_ref().is_some_and(|running| {
+            let process = lock(&running.process);
+            process
+                .second()
+                .is_some_and(|second| !pidfd::has_ended(&second))
+        })
+    }
+
+    /// Lets the successor be adopted by whoever adopts the orphans of this service.
+    pub(crate) fn orphan(&self) {
+        if let Some(running) = &self.successor {
+            if let Err(error) = lock(&running.process).orphan() {
+                log::warn!(%error, "the successor's first half cannot be ended");
+            }
+        }
+    }
+
     pub(crate) fn peer(&self) -> Option<&Peer> {
         self.successor.as_ref().map(|running| &running.peer)
     }
@@ -244,7 +285,7 @@ impl Handover {
                 let ended = lock(&process).has_ended();
                 deliver(&link, &tell);
                 if let Ok(true) = ended {
-                    tell(FromPeer::Gone("died".to_owned()));
+                    tell(FromPeer::Gone(DIED.to_owned()));
                 }
             }
             queue.send(Input::Elapsed { handover, timer }).ok();
@@ -304,14 +345,11 @@ impl Handover {
         }
     }
 
-    /// Reaps a successor that has died after it had taken over; it has no group of its own then.
-    pub(crate) fn reap(&self) -> Option<String> {
+    /// How a successor has died that had taken over, if it is a child of this process still. It is
+    /// not reaped: whoever adopts it after this process may want to know as well.
+    pub(crate) fn end_of_successor(&self) -> Option<String> {
         let running = self.successor.as_ref()?;
-        lock(&running.process)
-            .try_reap()
-            .ok()
-            .flatten()
-            .map(describe)
+        lock(&running.process).how_it_ended().ok().flatten()
     }
 
     /// The last lines of its standard error.
@@ -373,7 +411,15 @@ async fn dead(process: &Mutex<Process>) {
         .pidfd()
         .and_then(|fd| fd.as_fd().try_clone_to_owned().ok());
     if let Some(pidfd) = pidfd.and_then(|pidfd| exit_of(pidfd).ok()) {
-        return exited(&pidfd).await;
+        exited(&pidfd).await;
+        // The first half may have been killed before the second.
+        let second = lock(process)
+            .second()
+            .and_then(|fd| fd.try_clone_to_owned().ok());
+        if let Some(second) = second.and_then(|pidfd| exit_of(pidfd).ok()) {
+            exited(&second).await;
+        }
+        return;
     }
     // Where pidfds are forbidden: every end of a child is announced by a signal.
     let mut children = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()).ok();

@@ -40,6 +40,8 @@ pub(crate) enum Input {
     Mark(oneshot::Sender<()>),
     /// From the predecessor.
     Predecessor(FromPeer),
+    /// From an older generation than the predecessor, which nobody else reads any more.
+    Older(Record),
     /// An older generation has ended.
     OlderGone { generation: u32 },
     /// The successor's program was started, or not.
@@ -93,6 +95,8 @@ pub(crate) enum FromPeer {
     Broken(io::Error),
     /// The process has died, or has closed its end.
     Gone(String),
+    /// It has died, and no later generation holds its end of the channel: nobody has followed it.
+    Deserted,
 }
 
 /// How main ended.

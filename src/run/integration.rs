@@ -18,6 +18,12 @@ pub(crate) trait Integration: fmt::Debug + Send + Sync {
     /// Starts it, on the runtime and before main begins. An error is one of the initialisation.
     fn start(self: Arc<Self>, shared: Arc<Shared>) -> BoxFuture<'static, Result<(), Error>>;
 
+    /// Whether a successor has to be adopted by whoever has started the service, before that one is
+    /// told of it. A successor asks this of itself, before there are threads.
+    fn adopts(&self) -> bool {
+        false
+    }
+
     /// The successor serves for good, and this generation drains. The successor is not told
     /// `Released` before this has resolved or has met the limit of a hook.
     fn pass_on(&self, _successor: u32) -> BoxFuture<'_, ()> {
@@ -36,9 +42,12 @@ pub(crate) trait Integration: fmt::Debug + Send + Sync {
 pub(crate) struct Integrations(Vec<Arc<dyn Integration>>);
 
 impl Integrations {
-    #[allow(dead_code, reason = "each integration is a feature")]
     pub(crate) fn add(&mut self, integration: impl Integration + 'static) {
         self.0.push(Arc::new(integration));
+    }
+
+    pub(crate) fn adopt(&self) -> bool {
+        self.0.iter().any(|integration| integration.adopts())
     }
 
     /// Starts them in turn; the first error ends it.

@@ -14,7 +14,7 @@ mod shared;
 mod start;
 
 pub(crate) use input::Input;
-pub(crate) use integration::Integrations;
+pub(crate) use integration::{Integration, Integrations};
 pub use prepared::Prepared;
 pub(crate) use program::Program;
 pub(crate) use shared::Shared;

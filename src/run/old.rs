@@ -27,6 +27,8 @@ pub(crate) struct Old {
     pub(crate) deadline: Duration,
     pub(crate) channel: Arc<OwnedFd>,
     pub(crate) pidfd: Option<Arc<OwnedFd>>,
+    /// Whether this generation reads what it says, because none between the two is left to do so.
+    pub(crate) heard: bool,
 }
 
 impl Old {

@@ -85,6 +85,14 @@ impl Peer {
         self.outbox.send(Outgoing::Letter(letter)).ok();
     }
 
+    /// A way to queue records for as long as the neighbour is there.
+    pub(crate) fn mouth(&self) -> impl Fn(Letter) + Send + use<> {
+        let outbox = self.outbox.clone();
+        move |letter| {
+            outbox.send(Outgoing::Letter(letter)).ok();
+        }
+    }
+
     /// Queues a record; `lost` is called where it cannot be sent.
     pub(crate) fn send_registered(&self, letter: Letter, lost: impl FnOnce() + Send + 'static) {
         let outgoing = Outgoing::Registered(letter, Box::new(lost));
@@ -132,7 +140,7 @@ impl Peer {
     ///
     /// Death is the word of the pidfd, because the end of the stream may be held open by a process
     /// that has inherited it; without a pidfd the end of the stream is its death, and with
-    /// `closing_is_gone` in any case.
+    /// `closing_is_gone` in any case. When both have come it is told to be deserted.
     pub(crate) fn watch(
         &self,
         pidfd: Option<OwnedFd>,
@@ -144,7 +152,7 @@ impl Peer {
             let Some(pidfd) = pidfd.and_then(|fd| exit_of(fd).ok()) else {
                 read(&link, &tell).await;
                 tell(FromPeer::Gone("closed its channel".to_owned()));
-                return;
+                return tell(FromPeer::Deserted);
             };
             tokio::select! {
                 biased;
@@ -153,16 +161,17 @@ impl Peer {
                         tell(FromPeer::Gone("closed its channel".to_owned()));
                     }
                     exited(&pidfd).await;
-                    tell(FromPeer::Gone("died".to_owned()));
+                    tell(FromPeer::Gone(DIED.to_owned()));
                 }
                 () = exited(&pidfd) => {
                     // What it said before stands in the buffer still.
                     deliver(&link, &tell);
-                    tell(FromPeer::Gone("died".to_owned()));
+                    tell(FromPeer::Gone(DIED.to_owned()));
                     // A later generation may hold the same end, and speak through it.
                     read(&link, &tell).await;
                 }
             }
+            tell(FromPeer::Deserted);
         });
     }
 }
@@ -198,6 +207,9 @@ impl Lent {
         }
     }
 }
+
+/// What is said of a neighbour whose process has ended.
+pub(crate) const DIED: &str = "died";
 
 /// Tells what has arrived already.
 pub(crate) fn deliver(link: &Link, tell: &impl Fn(FromPeer)) {

@@ -37,6 +37,7 @@ use crate::sys::inherited::{Inherited, Start};
 use crate::sys::log;
 use crate::sys::process;
 use crate::sys::signals::{self, Handlers};
+use crate::sys::split::split;
 use crate::sys::watch::watch;
 
 /// A service that has taken over what its process inherited, and has not started yet; see
@@ -63,6 +64,11 @@ impl Prepared {
             start,
         } = Inherited::take()
             .map_err(|error| Error::io("could not take what was inherited", error))?;
+        if channel.is_some() && options.integrations.adopt() {
+            if let Err(error) = split() {
+                log::warn!(%error, "the service manager cannot adopt this generation");
+            }
+        }
         let ignored = signals::ignored();
         let triggers: SigSet = triggers(&options)
             .filter(|&t| !ignored.contains(t))

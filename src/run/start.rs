@@ -219,6 +219,7 @@ impl Offered {
                 deadline: Duration::from_millis(older.deadline_ms.unwrap_or(u64::MAX)),
                 channel: Arc::new(channel),
                 pidfd: Some(Arc::new(pidfd)),
+                heard: false,
             })
             .collect();
         Ok(Self {

@@ -14,5 +14,6 @@ pub(crate) mod process;
 pub(crate) mod room;
 pub(crate) mod signals;
 pub(crate) mod spawn;
+pub(crate) mod split;
 pub(crate) mod stdio;
 pub(crate) mod watch;

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 
 use super::channel::Channel;
 use super::inherited::{CHANNEL_VARIABLE, PERSONAL_VARIABLES, format_identity};
-use super::{pidfd, process, signals};
+use super::{pidfd, process, signals, split};
 
 /// What to start, and with what.
 #[derive(Debug)]
@@ -32,10 +32,16 @@ pub(crate) struct Spawn<'a> {
 }
 
 /// A child that has been started and not yet been reaped, leader of a process group of its own.
+///
+/// It may have [split](super::split) itself. Then the child is only the first half, which ends as
+/// the second one does.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     pidfd: Option<OwnedFd>,
+    second: Option<OwnedFd>,
+    /// Whether the first half was taken away.
+    orphaned: bool,
 }
 
 impl Spawn<'_> {
@@ -81,7 +87,12 @@ impl Spawn<'_> {
             .map_err(|error| explain("execute", self.program, &error))?;
         // Forbidden in some sandboxes; the death of the child is then seen by waiting for it.
         let pidfd = pidfd::open(child.id()).ok();
-        Ok(Process { child, pidfd })
+        Ok(Process {
+            child,
+            pidfd,
+            second: None,
+            orphaned: false,
+        })
     }
 }
 
@@ -95,9 +106,53 @@ impl Process {
         self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
+    /// Takes note that the process has split itself, and gives a descriptor that becomes readable
+    /// when the second half ends. Not if this is no half of it: it may be made up.
+    pub(crate) fn has_split(&mut self, second: u32) -> Option<OwnedFd> {
+        if second == self.child.id() || self.second.is_some() {
+            return None;
+        }
+        let pidfd = pidfd::open(second).ok()?;
+        // By now the number cannot be given to another process unseen: the first half is its
+        // parent, and reaps it only to end itself.
+        if !split::is_child_of(second, self.child.id()) {
+            return None;
+        }
+        let copy = pidfd.try_clone().ok()?;
+        self.second = Some(pidfd);
+        Some(copy)
+    }
+
+    /// The second half, if there is one.
+    pub(crate) fn second(&self) -> Option<BorrowedFd<'_>> {
+        self.second.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes the first half away, so that the second is adopted by whoever adopts orphans. How that
+    /// one ends is known to its new parent only.
+    pub(crate) fn orphan(&mut self) -> io::Result<()> {
+        if self.second.is_some() && !self.orphaned {
+            self.child.kill()?;
+            self.child.wait()?;
+            self.orphaned = true;
+        }
+        Ok(())
+    }
+
     /// Sends a signal to the process and its group, once, also if the process has left its group.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        if self.orphaned {
+            return self
+                .second
+                .as_ref()
+                .map_or(Ok(()), |second| pidfd::signal(second, signal));
+        }
         process::signal_group(self.child.id(), signal)?;
+        // It is in the same group, unless it has left it, and one signal is enough for it; but not
+        // too many that kill.
+        if let (Some(second), Signal::SIGKILL) = (&self.second, signal) {
+            pidfd::signal(second, signal)?;
+        }
         match process::group_of(self.child.id()) {
             Some(group) if group != self.child.id() => process::signal(self.child.id(), signal),
             _ => Ok(()),
@@ -106,18 +161,29 @@ impl Process {
 
     /// Whether the process has ended; it is not reaped, so that its number stays its own.
     pub(crate) fn has_ended(&self) -> io::Result<bool> {
-        let pid = i32::try_from(self.child.id()).map_err(io::Error::other)?;
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        Ok(waitid(Id::Pid(Pid::from_raw(pid)), flags)? != WaitStatus::StillAlive)
+        Ok(self.status()? != WaitStatus::StillAlive)
     }
 
-    /// Reaps the process if it has ended.
-    pub(crate) fn try_reap(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+    /// How the process has ended, in words; it is not reaped.
+    pub(crate) fn how_it_ended(&self) -> io::Result<Option<String>> {
+        Ok(match self.status()? {
+            WaitStatus::Exited(_, code) => Some(format!("exited with status {code}")),
+            WaitStatus::Signaled(_, signal, core) => Some(killed_by(signal, core)),
+            _ => None,
+        })
+    }
+
+    fn status(&self) -> io::Result<WaitStatus> {
+        let pid = i32::try_from(self.child.id()).map_err(io::Error::other)?;
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        Ok(waitid(Id::Pid(Pid::from_raw(pid)), flags)?)
     }
 
     /// Waits for the process to end, and reaps it.
     pub(crate) fn reap(&mut self) -> io::Result<ExitStatus> {
+        if self.orphaned {
+            return Err(io::Error::other("another process is its parent now"));
+        }
         self.child.wait()
     }
 }
@@ -127,12 +193,16 @@ pub(crate) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),
         (_, Some(number)) => match Signal::try_from(number) {
-            Ok(signal) if status.core_dumped() => format!("was killed by {signal} (core dumped)"),
-            Ok(signal) => format!("was killed by {signal}"),
+            Ok(signal) => killed_by(signal, status.core_dumped()),
             Err(_) => format!("was killed by signal {number}"),
         },
         _ => "ended".to_owned(),
     }
+}
+
+fn killed_by(signal: Signal, core_dumped: bool) -> String {
+    let core = if core_dumped { " (core dumped)" } else { "" };
+    format!("was killed by {signal}{core}")
 }
 
 #[cfg(test)]
@@ -158,6 +228,8 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(process.has_ended().expect("a child that was not reaped"));
+        let how = process.how_it_ended().expect("a child that was not reaped");
+        assert_eq!(how.as_deref(), Some("was killed by SIGKILL"));
         let status = process.reap().expect("a status");
         assert_eq!(describe(status), "was killed by SIGKILL");
     }

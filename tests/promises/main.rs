@@ -28,6 +28,7 @@ mod ports_and_paths_stay;
 mod servers_drain;
 mod stops;
 mod support;
+mod systemd_is_told;
 mod tally;
 mod terminals;
 mod tls_drains;

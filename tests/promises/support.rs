@@ -53,7 +53,12 @@ impl Fixture {
 
     /// Starts it, with one TCP endpoint, and waits until it serves there.
     pub(crate) async fn start(&self) -> Running {
-        let service = self.program().start();
+        self.started(self.program()).await
+    }
+
+    /// The same for another program, which may be the fixture with more variables.
+    pub(crate) async fn started(&self, program: Program) -> Running {
+        let service = program.start();
         let service = service.expect("a program that can be started");
         let target = service.listening(1).await.swap_remove(0);
         service.generation(&target, 1).await;

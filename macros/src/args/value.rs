@@ -16,6 +16,8 @@ pub(crate) enum Value {
     Text(LitStr),
     Milliseconds(u64),
     Path(Path),
+    /// It stands alone.
+    Nothing,
 }
 
 /// What an argument accepts.
@@ -23,11 +25,18 @@ pub(crate) enum Value {
 pub(crate) enum Kind {
     Choice(&'static Choice),
     Signals,
-    Integer { min: u64, max: u64 },
+    Integer {
+        min: u64,
+        max: u64,
+    },
     Bool,
     Text,
-    Duration { min: u64 },
+    Duration {
+        min: u64,
+    },
     Path,
+    /// Nothing: the name says it all.
+    Flag,
 }
 
 impl Kind {
@@ -43,7 +52,8 @@ impl Kind {
     pub(crate) fn parse(self, name: &str, meta: &Meta) -> Option<Result<Value, Error>> {
         match (self, meta) {
             (Self::Signals, Meta::List(list)) => Some(parse_signals(name, list)),
-            (Self::Signals, _) => None,
+            (Self::Flag, Meta::Path(_)) => Some(Ok(Value::Nothing)),
+            (Self::Signals | Self::Flag, _) => None,
             (_, Meta::NameValue(pair)) => {
                 let read = |literal: &Lit| self.read(literal);
                 Some(parse_literal(name, &pair.value, self.expected(), read))
@@ -97,6 +107,7 @@ impl Kind {
             Self::Path => {
                 r#"a path as a string, such as "handover" or "crate::reexport""#.to_owned()
             }
+            Self::Flag => "no value".to_owned(),
         }
     }
 }

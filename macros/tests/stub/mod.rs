@@ -128,6 +128,11 @@ impl Builder {
         self.record("deadline_exit_code", code)
     }
 
+    pub fn systemd(mut self) -> Self {
+        self.calls.push("systemd()".to_owned());
+        self
+    }
+
     /// Polls what `main` returns once.
     pub fn run<M, F>(self, main: M) -> ExitCode
     where

@@ -71,6 +71,9 @@ impl Engine {
             tasks: tasks.iter().map(ToString::to_string).collect(),
             deadline_ms,
         });
+        if !is_stop {
+            self.begin_telling();
+        }
         self.drain_hooks(deadline);
         self.watch_quiet();
     }
@@ -125,6 +128,10 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         let active = self.active.take();
         let successor = self.incumbent.drains_for();
+        if let (Some(_), Some(handover)) = (successor, &self.handover) {
+            // Before anybody is told of it: it is judged by the parent that it has then.
+            handover.orphan();
+        }
         tokio::spawn(async move {
             let limit = shared.options.hook_timeout;
             let told = async {
@@ -302,6 +309,13 @@ impl Engine {
         if let Some(handover) = &mut self.handover {
             handover.finish_forwarding().await;
         }
+        self.note(What::Ended {
+            accepted: self.shared.tracker.counts().accepted,
+            cut: self.drain.as_ref().is_some_and(|drain| drain.cut),
+        });
+        if let Some(telling) = self.telling.take() {
+            telling.finish().await;
+        }
         let successor = self.handover.as_ref().and_then(Handover::peer);
         for peer in self.predecessor.iter().chain(successor) {
             let flushed = tokio::time::timeout(LAST_WORDS, peer.flush()).await;
@@ -309,10 +323,6 @@ impl Engine {
                 log::debug!("a neighbour does not read");
             }
         }
-        self.note(What::Ended {
-            accepted: self.shared.tracker.counts().accepted,
-            cut: self.drain.as_ref().is_some_and(|drain| drain.cut),
-        });
         let told = self.shared.options.integrations.finish();
         if tokio::time::timeout(LAST_WORDS, told).await.is_err() {
             log::debug!("somebody outside does not listen");

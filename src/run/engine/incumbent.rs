@@ -15,12 +15,12 @@ use crate::net::backoff::{Concern, concern};
 use crate::net::gate::State;
 use crate::protocol::incumbent;
 use crate::protocol::{
-    Capabilities, LATE_SOCKETS, Offer, Outcome, Role, Sockets, ToIncumbent, ToSuccessor, Versions,
-    decode, encode,
+    Capabilities, Cause, LATE_SOCKETS, Offer, Outcome, Role, Sockets, ToIncumbent, ToSuccessor,
+    Versions, decode, encode,
 };
 use crate::run::handover::{Connection, Handover, Started, Unsent};
 use crate::run::input::FromPeer;
-use crate::run::peer::{Lent, Letter};
+use crate::run::peer::{DIED, Lent, Letter};
 use crate::socket::{Description, Kind, Socket};
 use crate::sys::log;
 use crate::sys::{pidfd, process, stdio};
@@ -34,14 +34,21 @@ impl Engine {
                     reason: error.to_string(),
                 });
             }
+            FromPeer::Gone(how)
+                if how == DIED && self.handover.as_ref().is_some_and(Handover::lives_on) =>
+            {
+                return;
+            }
             FromPeer::Gone(how) => {
                 self.close_lane();
-                if self.drain.as_ref().is_some_and(|drain| !drain.is_stop) {
-                    if let Some(how) = self.handover.as_ref().and_then(Handover::reap) {
-                        log::warn!(how, "the successor has ended");
-                    }
-                }
                 return self.hand_over(incumbent::Event::SuccessorGone { how });
+            }
+            FromPeer::Deserted => {
+                if self.drain.as_ref().is_some_and(|drain| !drain.is_stop) {
+                    let how = self.handover.as_ref().and_then(Handover::end_of_successor);
+                    log::warn!(how, "the successor has ended, and nobody serves");
+                }
+                return;
             }
         };
         match decode::<ToIncumbent>(&record.bytes) {
@@ -51,6 +58,11 @@ impl Engine {
                     (&message, self.handover.as_ref().and_then(Handover::peer))
                 {
                     peer.taken();
+                }
+                if let (ToIncumbent::Accepted { pid, .. }, Some(handover)) =
+                    (&message, &self.handover)
+                {
+                    handover.accepted(pid.unsigned_abs());
                 }
                 self.hand_over(incumbent::Event::Received(&message));
                 self.offer_late();
@@ -416,6 +428,10 @@ impl Engine {
                     stage: failure.stage.to_string(),
                     component: failure.component.clone(),
                     error: failure.to_string(),
+                    cause: match &failure.cause {
+                        Cause::Gone(_) if failure.ended.is_some() => String::new(),
+                        cause => cause.to_string(),
+                    },
                     exit: failure.ended.clone(),
                     stderr: lines.clone(),
                     elapsed_ms,

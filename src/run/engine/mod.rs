@@ -5,6 +5,7 @@ mod incumbent;
 mod lame_duck;
 mod lane;
 mod successor;
+mod telling;
 
 use std::collections::HashSet;
 use std::io;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use self::lame_duck::LameDuck;
 use self::lane::Sending;
+use self::telling::Telling;
 use super::drain::Drain;
 use super::handover::Handover;
 use super::input::{Input, MainEnd, Reply};
@@ -104,6 +106,8 @@ pub(crate) struct Engine {
 
     /// The task that runs `on_active` and writes the pid file.
     active: Option<JoinHandle<()>>,
+    /// Tells the successor what happens.
+    telling: Option<Telling>,
     /// Whether Unix paths and the pid file are this generation's to remove.
     owner: bool,
     lame_duck: LameDuck,
@@ -159,6 +163,7 @@ impl Engine {
             asking: None,
             waiting: None,
             active: None,
+            telling: None,
             lame_duck: LameDuck::Not,
             undecided: false,
             drain: None,
@@ -278,6 +283,7 @@ impl Engine {
             // Whoever asked may no longer wait.
             Input::Mark(reached) => drop(reached.send(())),
             Input::Predecessor(from) => self.heard_from_predecessor(from),
+            Input::Older(record) => self.heard_from_older(&record),
             Input::OlderGone { generation } => {
                 if let Some(at) = self.older.iter().position(|o| o.generation == generation) {
                     let old = self.older.remove(at);
@@ -287,6 +293,7 @@ impl Engine {
                     });
                 }
                 self.older_gone();
+                self.listen_to_older();
             }
             Input::Spawned { handover, result } => self.spawned(handover, result),
             Input::Successor { handover, from } => {

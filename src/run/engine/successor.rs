@@ -40,6 +40,7 @@ impl Engine {
                 self.predecessor_gone();
                 return self.succeed(successor::Event::PredecessorGone);
             }
+            FromPeer::Deserted => return,
         };
         let message = match decode::<ToSuccessor>(&record.bytes) {
             Ok(message) => message,
@@ -69,6 +70,9 @@ impl Engine {
                 }
             }
         }
+        if let ToSuccessor::Events { events } = message {
+            return self.hear_events(events);
+        }
         self.released |= matches!(message, ToSuccessor::Released {});
         match message {
             ToSuccessor::HandOver {} => self.ask(None, successor::Event::Received(&message)),
@@ -86,6 +90,7 @@ impl Engine {
             let generation = predecessor.generation;
             self.older.retain(|old| old.generation != generation);
         }
+        self.listen_to_older();
         // Nobody else forwards what a child of this generation, started early, still writes.
         if let Some(pipe) = self
             .offered
@@ -252,6 +257,7 @@ impl Engine {
             deadline,
             channel: Arc::new(channel),
             pidfd: offered.incumbent.take().map(Arc::new),
+            heard: false,
         };
         old.watch(self.shared.queue.clone());
         self.older.push(old);

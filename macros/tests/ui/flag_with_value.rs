@@ -1,0 +1,2 @@
+#[handover_macros::main(systemd = true)]
+async fn main() {}
