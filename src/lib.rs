@@ -269,6 +269,7 @@
 //! | `axum-ws` | no | `handover::axum::ws`: the WebSockets of axum, which say goodbye when their generation drains |
 //! | `tungstenite` | no | `handover::tungstenite`: the same for tokio-tungstenite |
 //! | `rustls` | no | `handover::rustls::TlsListener`: TLS in front of any server; the crypto provider is the program's choice |
+//! | `systemd` | no | [`Builder::systemd`](https://docs.rs/handover/latest/handover/struct.Builder.html#method.systemd): the service as a unit of systemd, told of readiness, handovers, drains and its main process |
 //! | `tower` | no | `handover::tower`: the drain in any stack of services, and a readiness endpoint |
 //! | `full` | no | all of the above |
 //! | `testing` | no | `handover::testing`: services as processes, loads that count strictly, faults: for test suites |
