@@ -6,8 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use handover_tests::load::{Kind, Request, ask};
-use handover_tests::{Identity, LIMIT, Load, Target, within};
+use handover_tests::{Identity, Load, Target, within};
 use rustix::fs::{CWD, Mode, mkfifoat};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::machine::{Entry, Machine, Properties};
@@ -46,7 +48,7 @@ impl<'m> App<'m> {
              StartLimitIntervalSec=0\n\
              [Service]\n\
              ExecStart=/run/{name}/service\n\
-             Environment=FIXTURE_TCP=http={target} FIXTURE_FAULTS=/run/{name}/faults RUST_BACKTRACE=0\n\
+             Environment=FIXTURE_TCP=http={target} FIXTURE_FAULTS=/run/{name}/faults FIXTURE_SYSTEMD=1 RUST_BACKTRACE=0\n\
              {lines}\n"
         );
         let unit = self.unit();
@@ -92,8 +94,8 @@ impl<'m> App<'m> {
     pub(crate) async fn stop(&self) {
         self.machine.systemctl(["stop", &self.unit()]).await;
         let properties = self.show().await;
+        assert_eq!(properties.get("Result"), "success", "{properties:?}");
         assert_eq!(properties.get("ActiveState"), "inactive");
-        assert_eq!(properties.get("Result"), "success");
         self.assert_no_process();
     }
 
@@ -155,14 +157,12 @@ impl<'m> App<'m> {
     /// Waits for a line that it logs from the place `from` of the journal on.
     pub(crate) async fn logs(&self, from: usize, text: &str) -> Entry {
         let journal = self.machine.journal();
-        journal.find_from(from, &self.unit(), text).await
+        journal.find(from, &self.unit(), text).await
     }
 
     /// Checks that its group is empty, which is where systemd would have left a process.
     pub(crate) fn assert_no_process(&self) {
-        let group = format!("/sys/fs/cgroup/system.slice/{}/cgroup.procs", self.unit());
-        // An empty group is removed.
-        let processes = fs::read_to_string(self.machine.path(group)).unwrap_or_default();
+        let processes = self.machine.processes_of(&self.unit());
         assert_eq!(processes, "", "processes are left");
     }
 
@@ -187,6 +187,27 @@ impl<'m> App<'m> {
         identity(&self.target).await
     }
 
+    /// Sends a request that is never answered, and waits until it is taken. It ends with the
+    /// connection.
+    pub(crate) async fn hold(&self) -> TcpStream {
+        let from = self.machine.journal().len();
+        let stream = self.send("/hang").await;
+        self.logs(from, "hangs").await;
+        stream
+    }
+
+    /// Sends a request, and waits for nothing.
+    pub(crate) async fn send(&self, path: &str) -> TcpStream {
+        let Target::Tcp(address) = self.target else {
+            panic!("{} is not TCP", self.target);
+        };
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: service\r\n\r\n");
+        let written = stream.write_all(request.as_bytes()).await;
+        written.expect("a connection that is open");
+        stream
+    }
+
     /// A load of every kind.
     pub(crate) fn load_of_every_kind(&self) -> Load {
         let plan = Load::on(self.target.clone())
@@ -196,12 +217,6 @@ impl<'m> App<'m> {
             .into_iter()
             .fold(plan, |plan, kind| plan.clients(kind, 2));
         plan.start()
-    }
-
-    /// A load that makes a connection for each request. It may wait long, for a start.
-    pub(crate) fn load_of_new_connections(&self) -> Load {
-        let plan = Load::on(self.target.clone()).clients(Kind::New, 4);
-        plan.timeout(LIMIT).start()
     }
 }
 

@@ -23,9 +23,13 @@ macro_rules! on_each_version {
 }
 
 mod activation;
-#[expect(dead_code, reason = "the scenarios of reloads use the rest")]
 mod app;
+mod deaths;
+mod failures;
 mod harness;
-#[expect(dead_code, reason = "the scenarios of reloads use the rest")]
+mod limits;
 mod machine;
+mod reloads;
 mod starters;
+mod units;
+mod warnings;

@@ -44,19 +44,14 @@ impl Journal {
         Self { entries, reader }
     }
 
-    /// How many entries there are: the place from which [`find_from`](Self::find_from) looks for
+    /// How many entries there are: the place from which [`find`](Self::find) looks for
     /// what is logged from now on.
     pub(crate) fn len(&self) -> usize {
         self.entries.borrow().len()
     }
 
-    /// Waits for an entry of a unit with `text` in it.
-    pub(crate) async fn find(&self, unit: &str, text: &str) -> Entry {
-        self.find_from(0, unit, text).await
-    }
-
     /// Waits for an entry of a unit with `text` in it, not before the place `from`.
-    pub(crate) async fn find_from(&self, from: usize, unit: &str, text: &str) -> Entry {
+    pub(crate) async fn find(&self, from: usize, unit: &str, text: &str) -> Entry {
         let mut entries = self.entries.subscribe();
         let found = |entries: &[Entry]| {
             let mut later = entries.iter().skip(from);
@@ -83,13 +78,6 @@ impl Drop for Journal {
         // It may have ended with its machine; either way its status is taken.
         self.reader.kill().ok();
         self.reader.wait().ok();
-    }
-}
-
-impl fmt::Display for Journal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = self.entries.borrow();
-        entries.iter().try_for_each(|entry| writeln!(f, "{entry}"))
     }
 }
 

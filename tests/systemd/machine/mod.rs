@@ -99,6 +99,17 @@ impl Machine {
         self.path(format!("/proc/{pid}")).exists()
     }
 
+    /// The processes in the group of a unit, by their pids out here; an empty text if there are none.
+    pub(crate) fn processes_of(&self, unit: &str) -> String {
+        let slice = match unit.split_once('@') {
+            Some((template, _)) => format!("system.slice/system-{template}.slice"),
+            None => "system.slice".to_owned(),
+        };
+        let group = self.path(format!("/sys/fs/cgroup/{slice}/{unit}/cgroup.procs"));
+        // An empty group is removed.
+        fs::read_to_string(group).unwrap_or_default()
+    }
+
     /// Sends a signal to a process of the machine.
     pub(crate) async fn kill(&self, pid: u32, signal: &str) {
         self.run(["kill", &format!("-{signal}"), &pid.to_string()])
@@ -115,7 +126,18 @@ impl Machine {
     /// Runs a command, which has to succeed, and returns what it prints.
     pub(crate) async fn run(&self, words: impl IntoIterator<Item: AsRef<OsStr>>) -> String {
         let output = self.attempt(words).await;
-        output.unwrap_or_else(|error| panic!("{error}\n--- the journal:\n{}---", self.journal))
+        output.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Runs a command, and returns all that it prints, whether it succeeds or not.
+    pub(crate) async fn output(&self, words: impl IntoIterator<Item: AsRef<OsStr>>) -> String {
+        let words: Vec<_> = words
+            .into_iter()
+            .map(|word| word.as_ref().to_owned())
+            .collect();
+        let script = [r#"exec 2>&1; "$@" || echo "exit status $?""#, "sh"];
+        let shell = ["sh", "-c"].into_iter().chain(script).map(Into::into);
+        self.run(shell.chain(words)).await
     }
 
     /// Runs a command; its output is the error if it fails.
@@ -139,7 +161,20 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("--- the journal:\n{}---", self.journal);
+            // What was followed so far may end before what has made the test fail.
+            let mut journal = enter(self.booted.pid());
+            journal.args([
+                "sh",
+                "-c",
+                "journalctl --sync; journalctl --no-hostname -o short-monotonic",
+            ]);
+            match journal.output() {
+                Ok(output) => {
+                    let text = String::from_utf8_lossy(&output.stdout);
+                    eprintln!("--- the journal:\n{text}---");
+                }
+                Err(error) => eprintln!("--- no journal: {error}"),
+            }
         }
     }
 }
@@ -169,4 +204,7 @@ fn enter(pid: u32) -> std::process::Command {
 }
 
 /// What stands in `/usr/local/bin`, by its name there.
-const PROGRAMS: &[(&str, &str)] = &[(env!("CARGO_BIN_EXE_fixture"), "fixture")];
+const PROGRAMS: &[(&str, &str)] = &[
+    (env!("CARGO_BIN_EXE_fixture"), "fixture"),
+    (env!("CARGO_BIN_EXE_example-systemd"), "app"),
+];

@@ -1,6 +1,7 @@
 //! What systemd says of a unit.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use handover_tests::LIMIT;
 use tokio::time;
@@ -54,7 +55,7 @@ impl Machine {
 }
 
 /// The properties of a unit, by the names of `systemctl show`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Properties(BTreeMap<String, String>);
 
 impl Properties {
@@ -73,3 +74,22 @@ impl Properties {
         self.number("MainPID") as u32
     }
 }
+
+impl fmt::Debug for Properties {
+    /// Those that tell why a test has failed; there are hundreds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let telling = TELLING.iter().map(|name| (name, self.get(name)));
+        f.debug_map().entries(telling).finish()
+    }
+}
+
+const TELLING: &[&str] = &[
+    "ActiveState",
+    "ExecMainStatus",
+    "MainPID",
+    "NFileDescriptorStore",
+    "NRestarts",
+    "Result",
+    "StatusText",
+    "SubState",
+];
