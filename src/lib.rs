@@ -268,6 +268,7 @@
 //! | `tonic-health` | no | `handover::tonic::Health`: gRPC's health service, which knows of the drain; turns `tonic` on |
 //! | `axum-ws` | no | `handover::axum::ws`: the WebSockets of axum, which say goodbye when their generation drains |
 //! | `tungstenite` | no | `handover::tungstenite`: the same for tokio-tungstenite |
+//! | `metrics` | no | `Builder::metrics`: generation, handovers and connections, told to the recorder of the `metrics` facade |
 //! | `rustls` | no | `handover::rustls::TlsListener`: TLS in front of any server; the crypto provider is the program's choice |
 //! | `systemd` | no | [`Builder::systemd`](https://docs.rs/handover/latest/handover/struct.Builder.html#method.systemd): the service as a unit of systemd, told of readiness, handovers, drains and its main process |
 //! | `tower` | no | `handover::tower`: the drain in any stack of services, and a readiness endpoint |
@@ -301,6 +302,8 @@ mod builder;
 mod context;
 mod error;
 mod lifecycle;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod net;
 mod protocol;
 mod run;

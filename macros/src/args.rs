@@ -103,6 +103,7 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("program", Kind::Text, r#" = "/usr/bin/app""#),
     Argument::new("deadline_exit_code", Kind::BYTE, " = 1"),
     Argument::new("systemd", Kind::Flag, ""),
+    Argument::new("metrics", Kind::Flag, ""),
 ];
 
 fn parse_setting(meta: &Meta, seen: &mut Vec<&'static str>) -> Result<Setting, Error> {

@@ -51,6 +51,7 @@ mod expand;
 /// | `pid_file` | path, as a string | none | where the pid of the generation that serves is written |
 /// | `program` | path, as a string | the path it was started with | the program of a successor |
 /// | `systemd` | none: it stands alone | off | what goes on is told to systemd, for a unit with `Type=notify-reload` or `Type=notify`; requires the feature `systemd` |
+/// | `metrics` | none: it stands alone | off | what happens is told to the recorder of the `metrics` facade; requires the feature `metrics` |
 /// | `deadline_exit_code` | integer from 0 to 255 | 0 | the exit code if the deadline cut something off |
 ///
 /// A *duration* is a string of whole numbers with the units `h`, `m`, `s` and `ms`, in this

@@ -45,6 +45,7 @@ fn every_argument_is_a_call_in_the_written_order() {
         pid_file = "/run/app.pid",
         program = "/usr/bin/app",
         systemd,
+        metrics,
         deadline_exit_code = 255
     )]
     async fn main(cx: Context) {
@@ -66,6 +67,7 @@ fn every_argument_is_a_call_in_the_written_order() {
             r#"pid_file("/run/app.pid")"#,
             r#"program("/usr/bin/app")"#,
             "systemd()",
+            "metrics()",
             "deadline_exit_code(255)",
         ];
         assert_eq!(cx.calls, expected);

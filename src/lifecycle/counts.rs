@@ -4,29 +4,41 @@ use std::collections::HashMap;
 use std::iter::Sum;
 use std::ops::AddAssign;
 
+use serde::{Deserialize, Serialize};
+
 /// Counts of connections.
 ///
 /// Each was accepted here or has come from the predecessor. It is open, or has gone in one of four
 /// ways: to the successor, by itself in the drain, cut at the end of the drain; what is left over
 /// ended while this generation served.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Counts {
+    #[serde(skip)]
     pub(crate) open: u64,
     /// Accepted from the kernel's queue.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) accepted: u64,
     /// Come from the predecessor.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) received: u64,
     /// Gone to the successor.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) sent: u64,
     /// Ended by themselves while this generation drained.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) drained: u64,
     /// Cut when the deadline came, or with a second stop.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) aborted: u64,
     /// Failures of `accept(2)` that concern one connection, which had gone.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) vanished: u64,
     /// Failures of `accept(2)` for a lack of descriptors or memory.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) lacking: u64,
     /// Failures of `accept(2)` that concern the listener.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) broken: u64,
 }
 
@@ -162,6 +174,10 @@ impl Sum for Counts {
             sum
         })
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How many endpoints are told apart for good.

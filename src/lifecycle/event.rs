@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ledger::{Account, Totals};
 use crate::sys::process;
 
 /// Something that happened in one generation.
@@ -110,6 +111,9 @@ pub(crate) enum What {
         tasks: Vec<String>,
         /// How long it may take.
         deadline_ms: u64,
+        /// What the service has counted so far, where a successor goes on counting.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        account: Option<Box<Account>>,
     },
     /// A second of the drain has passed.
     DrainProgress {
@@ -134,6 +138,9 @@ pub(crate) enum What {
         accepted: u64,
         /// Whether something was cut.
         cut: bool,
+        /// What this generation has counted, for those who go on counting.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        totals: Option<Box<Totals>>,
     },
     /// An event of a newer generation.
     #[serde(other, skip_serializing)]

@@ -8,6 +8,7 @@ pub(crate) mod counts;
 pub(crate) mod event;
 pub(crate) mod forward;
 pub(crate) mod hook;
+pub(crate) mod ledger;
 pub(crate) mod link;
 pub(crate) mod phase;
 pub(crate) mod pid_file;

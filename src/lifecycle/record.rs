@@ -1,11 +1,13 @@
 //! The record of what has happened, and those who watch.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
+use super::counts::{Counts, Tally};
 use super::event::{Event, What};
+use super::ledger::{Account, Ledger, Totals};
 
 /// The last events of this generation and of those before it, in order of their time.
 #[derive(Debug)]
@@ -13,6 +15,7 @@ pub(crate) struct Record {
     generation: u32,
     kept: Mutex<VecDeque<Arc<Event>>>,
     watchers: broadcast::Sender<Arc<Event>>,
+    ledger: Mutex<Ledger>,
 }
 
 impl Record {
@@ -21,6 +24,7 @@ impl Record {
             generation,
             kept: Mutex::default(),
             watchers: broadcast::Sender::new(AHEAD),
+            ledger: Mutex::new(Ledger::new(generation)),
         }
     }
 
@@ -39,8 +43,39 @@ impl Record {
         if kept.len() > MOST {
             kept.pop_front();
         }
+        self.ledger().hear(&event);
         // Under the lock, so that a watcher gets each event exactly once. Nobody may be watching.
         self.watchers.send(event).ok();
+    }
+
+    /// All that the service has counted, for the successor. `tallies` are those of this generation.
+    pub(crate) fn account(&self, tallies: (Vec<Tally>, Counts)) -> Account {
+        let ledger = self.ledger();
+        ledger.account(ledger.own(tallies))
+    }
+
+    /// What this generation has counted.
+    pub(crate) fn own_totals(&self, tallies: (Vec<Tally>, Counts)) -> Totals {
+        self.ledger().own(tallies)
+    }
+
+    /// All that the service has counted; nothing while the predecessor has yet to tell, which it
+    /// does not where it has gone.
+    #[allow(dead_code, reason = "only integrations ask, and each is a feature")]
+    pub(crate) fn totals(
+        &self,
+        tallies: (Vec<Tally>, Counts),
+        predecessor_has_gone: bool,
+    ) -> Option<Totals> {
+        let mut ledger = self.ledger();
+        if predecessor_has_gone {
+            ledger.complete();
+        }
+        ledger.totals(&ledger.own(tallies))
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What has happened so far, and whatever comes after it. A watcher that is too slow is told

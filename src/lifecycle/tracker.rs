@@ -157,7 +157,6 @@ impl Tracker {
     }
 
     /// What was counted so far, of each endpoint and of those that are forgotten.
-    #[allow(dead_code, reason = "only integrations ask, and each is a feature")]
     pub(crate) fn tallies(&self) -> (Vec<Tally>, Counts) {
         self.lock().tallies.all()
     }

@@ -290,6 +290,7 @@ mod tests {
             connections: 1,
             tasks: Vec::new(),
             deadline_ms: 30_000,
+            account: None,
         }
     }
 
@@ -401,6 +402,7 @@ mod tests {
         let ended = What::Ended {
             accepted: 1,
             cut: false,
+            totals: None,
         };
         status.take(&Event::now(1, ended));
         let killed = What::OlderEnded {

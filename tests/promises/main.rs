@@ -14,6 +14,7 @@ mod greeter;
 mod initialisation_may_fail;
 mod limits_of_resources;
 mod logs_tell;
+mod metrics_tell;
 mod neighbours_may_lie;
 mod no_old_code_stays;
 mod nothing_before_commit;

@@ -128,6 +128,11 @@ impl Builder {
         self.record("deadline_exit_code", code)
     }
 
+    pub fn metrics(mut self) -> Self {
+        self.calls.push("metrics()".to_owned());
+        self
+    }
+
     pub fn systemd(mut self) -> Self {
         self.calls.push("systemd()".to_owned());
         self

@@ -70,6 +70,10 @@ impl Engine {
             connections,
             tasks: tasks.iter().map(ToString::to_string).collect(),
             deadline_ms,
+            account: (!is_stop).then(|| {
+                let account = shared.record.account(shared.tracker.tallies());
+                Box::new(account)
+            }),
         });
         if !is_stop {
             self.begin_telling();
@@ -312,6 +316,14 @@ impl Engine {
         self.note(What::Ended {
             accepted: self.shared.tracker.counts().accepted,
             cut: self.drain.as_ref().is_some_and(|drain| drain.cut),
+            totals: self
+                .drain
+                .as_ref()
+                .is_some_and(|drain| !drain.is_stop)
+                .then(|| {
+                    let own = self.shared.record.own_totals(self.shared.tracker.tallies());
+                    Box::new(own)
+                }),
         });
         if let Some(telling) = self.telling.take() {
             telling.finish().await;
