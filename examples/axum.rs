@@ -1,7 +1,7 @@
 //! An axum service that is replaced while it serves.
 //!
 //! ```text
-//! cargo run --example axum --features axum -- 127.0.0.1:8080
+//! cargo run --example axum --features axum-ws -- 127.0.0.1:8080
 //! curl http://127.0.0.1:8080/
 //! kill -HUP <pid>
 //! ```
@@ -12,7 +12,7 @@
 //! | `GET /slow?ms=N` | the same, after N milliseconds |
 //! | `POST /echo` | the body of the request |
 //! | `GET /stream?chunks=N&ms=M` | N lines like the first answer, one every M milliseconds |
-//! | `GET /ws` | a WebSocket that returns every message |
+//! | `GET /ws` | a WebSocket that returns every message, and says goodbye when its generation drains |
 //!
 //! The first argument is the endpoint (`127.0.0.1:8080` if there is none): an address, or
 //! `unix:/path`. The address that it got, port 0 resolved, is printed to standard output as
@@ -25,12 +25,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::Message;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use futures::{StreamExt, stream};
 use handover::Context;
+use handover::axum::ws::{WebSocket, WebSocketUpgrade};
 use serde::Deserialize;
 use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;

@@ -15,25 +15,19 @@ mod commands;
 mod exit;
 mod screen;
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 
 use arguments::Arguments;
-use exit::Exit;
+use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // Nobody is left to be told that the terminal has gone.
-            error.print().ok();
-            return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Success.into(),
-                _ => Exit::Usage.into(),
-            };
-        }
+        Err(error) => return refuse(&error).into(),
     };
     match arguments.command.run(&arguments.global) {
         Ok(exit) => exit.into(),
@@ -42,4 +36,30 @@ fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Shows the help that was asked for, or tells in one line what is wrong with the command line.
+fn refuse(error: &clap::Error) -> Exit {
+    let exit = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Success,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Exit::Usage,
+        _ => {
+            let text = error.render().to_string();
+            let lines = text
+                .lines()
+                .map(str::trim)
+                .take_while(|line| !line.is_empty());
+            let line = lines.collect::<Vec<_>>().join(" ");
+            let line = line.strip_prefix("error: ").unwrap_or(&line);
+            let failure = Failure::new(Exit::Usage, format_args!("{line}; see `handover --help`"));
+            screen::complain(
+                &failure,
+                env::args_os().any(|argument| argument == "--json"),
+            );
+            return Exit::Usage;
+        }
+    };
+    // Nobody is left to be told that the terminal has gone.
+    error.print().ok();
+    exit
 }

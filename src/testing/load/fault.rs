@@ -60,7 +60,7 @@ impl fmt::Display for Failure {
         write!(f, "{}: {}: {}", self.kind, self.cause, self.detail)?;
         match self.last {
             Some(last) => write!(f, " (the last answer was of {last})"),
-            None => write!(f, " (the first request of the connection)"),
+            None => Ok(()),
         }
     }
 }

@@ -198,7 +198,10 @@ async fn read_answer(
                     unread.clear();
                     return Ok(answer);
                 }
-                let detail = format!("the answer ended after {} bytes", unread.len());
+                let detail = match unread.len() {
+                    0 => "closed without an answer".to_owned(),
+                    read => format!("the answer ended after {read} bytes"),
+                };
                 return Err(Fault::new(Cause::Eof, detail));
             }
             Ok(_) => {}

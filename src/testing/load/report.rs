@@ -161,7 +161,7 @@ impl Report {
         if self.failures.len() < Self::FAILURES_KEPT {
             let detail = match fault.sent {
                 0 => fault.detail,
-                sent => format!("{} after {sent} bytes were sent", fault.detail),
+                sent => format!("{}, and {sent} bytes were sent", fault.detail),
             };
             let at = Instant::now();
             self.failures.push(Failure {

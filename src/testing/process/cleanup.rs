@@ -16,27 +16,34 @@ use std::process::{self, ChildStdin, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::process::{getpid, set_child_subreaper};
+use rustix::process::{getpid, getsid, set_child_subreaper};
 
 use super::pid::Process;
 use super::procfs;
 
 /// What the processes of one service have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Mark(OsString);
+pub(super) struct Mark {
+    value: OsString,
+    adopts: bool,
+}
 
 impl Mark {
-    /// A mark that no other service has; readies this process to clean up after its bearers.
-    pub(super) fn new() -> Self {
+    /// A mark that no other service has; readies this process to clean up after its bearers. If it `adopts`, orphans
+    /// bear it as well.
+    pub(super) fn new(adopts: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let mut mark = GUARD.prefix.clone();
         mark.push(format!("{}/", NEXT.fetch_add(1, Ordering::Relaxed)));
-        Self(mark)
+        Self {
+            value: mark,
+            adopts,
+        }
     }
 
     /// The variable that carries it.
     pub(super) fn variable(&self) -> (&'static OsStr, &OsStr) {
-        (OsStr::new(VARIABLE), &self.0)
+        (OsStr::new(VARIABLE), &self.value)
     }
 
     /// The processes that bear it, or are in `session`; zombies are among them.
@@ -44,7 +51,7 @@ impl Mark {
         let entries = procfs::processes().expect("/proc can be listed");
         entries
             .into_iter()
-            .filter(|entry| entry.session == session || self.is_borne_by(entry.pid))
+            .filter(|entry| self.is_borne_by(entry, session))
             // One that has ended and was reaped in the meantime is none any more.
             .filter_map(|entry| Some((entry, Process::open(entry.pid).ok()?)))
             .collect()
@@ -68,11 +75,20 @@ impl Mark {
         }
     }
 
-    /// Whether a process has it in its environment.
-    pub(super) fn is_borne_by(&self, pid: u32) -> bool {
-        procfs::variable(pid, OsStr::new(VARIABLE))
-            .is_some_and(|value| value.as_bytes().starts_with(self.0.as_bytes()))
+    /// Whether a process belongs to the service of this mark, which is in `session`.
+    pub(super) fn is_borne_by(&self, entry: &procfs::Entry, session: u32) -> bool {
+        entry.session == session
+            || procfs::variable(entry.pid, OsStr::new(VARIABLE))
+                .is_some_and(|value| value.as_bytes().starts_with(self.value.as_bytes()))
+            || (self.adopts && is_orphan(entry))
     }
+}
+
+/// Whether this process has got another one from the kernel, since its parent has ended: it is a daemon, in a session
+/// of its own.
+fn is_orphan(entry: &procfs::Entry) -> bool {
+    let own = getsid(None).map(|session| session.as_raw_nonzero().get().unsigned_abs());
+    entry.parent == process::id() && entry.pid != GUARD.pid && Ok(entry.session) != own
 }
 
 /// One for each process that starts services; its pipe is closed by the kernel at the latest.
@@ -81,6 +97,7 @@ static GUARD: LazyLock<Guard> =
 
 struct Guard {
     prefix: OsString,
+    pid: u32,
     _lifeline: ChildStdin,
 }
 
@@ -101,6 +118,7 @@ impl Guard {
         let lifeline = guard.stdin.take().expect("it was just asked for");
         Ok(Self {
             prefix,
+            pid: guard.id(),
             _lifeline: lifeline,
         })
     }

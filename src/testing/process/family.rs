@@ -44,6 +44,15 @@ impl Family {
 
     /// The processes that run now, in order of their start.
     pub(in crate::testing) fn members(&mut self) -> Vec<Member> {
+        let members = self.look();
+        if members.is_empty() {
+            // One that becomes a daemon has gone by the time it is looked at, and its child has come after the list.
+            return self.look();
+        }
+        members
+    }
+
+    fn look(&mut self) -> Vec<Member> {
         // Without `/proc` nothing of all this would have worked before.
         let numbers: BTreeSet<u32> = procfs::numbers().unwrap_or_default().into_iter().collect();
         self.known.retain(|pid, _| numbers.contains(pid));
@@ -55,10 +64,9 @@ impl Family {
             let belongs = entry.and_then(|entry| {
                 let known = matches!(self.known.get(&pid), Some(Some(member)) if member.started == entry.started);
                 let belongs = known
-                    || entry.session == self.session
                     // Numbers grow, so that a parent was looked at before its child, but for a rare wrap.
                     || matches!(self.known.get(&entry.parent), Some(Some(_)))
-                    || self.mark.is_borne_by(pid);
+                    || self.mark.is_borne_by(&entry, self.session);
                 belongs.then_some(Member {
                     pid,
                     started: entry.started,

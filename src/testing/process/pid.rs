@@ -219,6 +219,16 @@ pub enum Exit {
     Unknown,
 }
 
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "with status {code}"),
+            Self::Signal(signal) => write!(f, "by signal {signal}"),
+            Self::Unknown => f.write_str("in an unknown way"),
+        }
+    }
+}
+
 impl Exit {
     /// Tells whether it ended by itself with code 0.
     pub fn is_success(self) -> bool {

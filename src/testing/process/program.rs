@@ -25,6 +25,7 @@ pub struct Program {
     directory: Option<PathBuf>,
     descriptors: Option<u32>,
     user: Option<u32>,
+    adopts: bool,
 }
 
 impl Program {
@@ -37,6 +38,7 @@ impl Program {
             directory: None,
             descriptors: None,
             user: None,
+            adopts: false,
         }
     }
 
@@ -87,6 +89,13 @@ impl Program {
         self
     }
 
+    /// Takes every orphan that this process gets for one of the service, as it is with a program that becomes a daemon
+    /// and hides its environment. Only where this process starts no other program.
+    pub fn adopting(mut self) -> Self {
+        self.adopts = true;
+        self
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -119,7 +128,7 @@ impl Program {
     }
 
     fn start_with(self, stdin: Stdio, options: &[&str]) -> io::Result<Service> {
-        let mark = Mark::new();
+        let mark = Mark::new(self.adopts);
         // `setsid` executes the program in the same process, since a new child leads no group;
         // neither it nor the shell stays.
         let mut command = Command::new("setsid");

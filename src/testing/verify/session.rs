@@ -10,6 +10,7 @@ use super::outcome::{Ending, Handover, Outcome, Row};
 use super::place::Place;
 use super::plan::{Event, Unverified, Usage, Verify};
 use super::survey::{Ground, name, survey};
+use super::trigger::Pulled;
 use crate::testing::Signal;
 use crate::testing::load::{Counts, Kind, Load, Protocol, Random, Wire};
 use crate::testing::process::{Family, Member, Output, Process, Service, Weight};
@@ -61,9 +62,12 @@ impl Session {
         let places = listening(&plan, &service, &mut family).await?;
         let mut grounds = Vec::new();
         for place in &places {
-            let ground = survey(place, plan.says.as_deref())
-                .await
-                .map_err(Unverified)?;
+            let ground = match survey(place, plan.says.as_deref()).await {
+                Ok(ground) => ground,
+                // It may be a name that is not its own any more.
+                Err(_) if plan.places.is_empty() => Ground::unknown(&place.target),
+                Err(why) => return Err(Unverified(why)),
+            };
             (plan.observer)(Event::Found(&ground));
             grounds.push(ground);
         }
@@ -311,7 +315,7 @@ impl Session {
     }
 
     /// Who is there, and the moment in which a restart was triggered.
-    async fn trigger(&mut self) -> Result<Instant, String> {
+    async fn trigger(&mut self) -> Result<(Instant, Pulled), String> {
         // Of several processes that serve, another one may have answered in the meantime.
         let serving = self.who_answers().await;
         self.serving = match serving {
@@ -323,24 +327,31 @@ impl Session {
         let pid = self.controller();
         self.set_restarting(true);
         let at = Instant::now();
-        let pulled = self.plan.trigger.pull(pid).await;
-        if let Err(why) = pulled {
-            // It would not be any different the next time.
-            self.ended_early = Some(why.clone());
-            self.set_restarting(false);
-            return Err(why);
+        match self.plan.trigger.pull(pid, self.plan.timeout) {
+            Ok(pulled) => Ok((at, pulled)),
+            Err(why) => Err(self.in_vain(why)),
         }
-        Ok(at)
+    }
+
+    /// It would not be any different the next time.
+    fn in_vain(&mut self, why: String) -> String {
+        self.set_restarting(false);
+        self.ended_early = Some(why.clone());
+        why
     }
 
     async fn switch(&mut self) -> Result<Ending, String> {
-        let at = self.trigger().await?;
-        let ended = self.switched(at).await;
+        let (at, mut pulled) = self.trigger().await?;
+        let predecessor = self.serving;
+        let mut ended = self.switched(at, &mut pulled).await;
         if ended.is_ok() {
+            // A command may have more to do than what was waited for.
+            if let Err(why) = pulled.ended().await {
+                ended = Err(self.in_vain(why));
+            }
             // What the predecessor still does belongs to the restart.
-            let old = self.earlier.clone();
             let until = Instant::now() + AFTERMATH;
-            while Instant::now() < until && self.is_any_left(&old) {
+            while Instant::now() < until && predecessor.is_running() {
                 time::sleep(LOOK_AGAIN).await;
                 self.tick();
             }
@@ -349,7 +360,7 @@ impl Session {
         ended
     }
 
-    async fn switched(&mut self, at: Instant) -> Result<Ending, String> {
+    async fn switched(&mut self, at: Instant, pulled: &mut Pulled) -> Result<Ending, String> {
         let until = at + self.plan.timeout;
         let mut kill = self
             .plan
@@ -357,6 +368,7 @@ impl Session {
             .map(|kill| (kill.victim, at + self.moment(kill.moment)));
         let mut killed = None;
         let mut failing: Option<(Member, Instant)> = None;
+        let mut asked = None;
         loop {
             let fresh = self.fresh();
             if let Some((victim, due)) = kill {
@@ -367,6 +379,14 @@ impl Session {
                         kill = None;
                     }
                 }
+            }
+            if kill.is_some_and(|(_, due)| due <= Instant::now())
+                && fresh.is_empty()
+                && at.elapsed() < START
+            {
+                // The moment is now, as soon as there is somebody: there is no time to ask.
+                time::sleep(LOOK_AGAIN).await;
+                continue;
             }
             let answer = self.who_answers().await;
             if let Ok((when, member)) = answer {
@@ -380,27 +400,16 @@ impl Session {
                             took: when - then,
                         });
                     }
-                } else if kill.is_none() && !self.earlier.contains(&member) {
+                } else if !self.earlier.contains(&member) && !self.awaits(kill, &fresh) {
+                    // A kill that comes later meets no restart any more.
                     return Ok(Ending::Switched {
                         pid: member.pid,
                         took: when - at,
                     });
-                } else if kill.is_some() && !self.earlier.contains(&member) {
-                    // It was over before its time: the kill still comes.
-                    kill = kill.map(|(victim, due)| (victim, due.min(Instant::now())));
-                    if matches!(kill, Some((Victim::Incumbent, _)))
-                        && !self.is_any_left(&self.earlier.clone())
-                    {
-                        return Ok(Ending::Switched {
-                            pid: member.pid,
-                            took: when - at,
-                        });
-                    }
                 }
             }
-            if let Some(why) = self.gone() {
-                self.ended_early = Some(why.clone());
-                return Err(why);
+            if let Some(why) = pulled.failed().await.or_else(|| self.gone()) {
+                return Err(self.in_vain(why));
             }
             // One that has come and gone has failed; one may come after it, though, as with a program that forks.
             failing = match (fresh.first(), failing) {
@@ -415,14 +424,19 @@ impl Session {
                 }
                 (None, failing) => failing,
             };
+            if pulled.is_over() {
+                let asked = *asked.get_or_insert_with(Instant::now);
+                if failing.is_none() && killed.is_none() && asked.elapsed() > START {
+                    return Err(format!(
+                        "no new process was seen within {START:?} after {}{}",
+                        self.plan.trigger,
+                        self.last_words()
+                    ));
+                }
+            }
             if Instant::now() >= until {
-                let started = if failing.is_some() {
-                    "has answered"
-                } else {
-                    "was started"
-                };
                 return Err(format!(
-                    "no new process {started} within {:?} after {}{}",
+                    "no new process has answered within {:?} after {}{}",
                     self.plan.timeout,
                     self.plan.trigger,
                     self.last_words()
@@ -434,13 +448,13 @@ impl Session {
     }
 
     async fn rejection(&mut self) -> Result<Duration, String> {
-        let at = self.trigger().await?;
-        let ended = self.rejected(at).await;
+        let (at, mut pulled) = self.trigger().await?;
+        let ended = self.rejected(at, &mut pulled).await;
         self.set_restarting(false);
         ended
     }
 
-    async fn rejected(&mut self, at: Instant) -> Result<Duration, String> {
+    async fn rejected(&mut self, at: Instant, pulled: &mut Pulled) -> Result<Duration, String> {
         let until = at + self.plan.timeout;
         let (mut seen, mut over) = (false, None);
         loop {
@@ -460,9 +474,8 @@ impl Session {
                     return Ok(over - at);
                 }
             }
-            if let Some(why) = self.gone() {
-                self.ended_early = Some(why.clone());
-                return Err(why);
+            if let Some(why) = pulled.failed().await.or_else(|| self.gone()) {
+                return Err(self.in_vain(why));
             }
             if Instant::now() >= until {
                 return Err(format!("it has not failed within {:?}", self.plan.timeout));
@@ -521,13 +534,12 @@ impl Session {
         }
     }
 
-    fn is_any_left(&self, members: &[Member]) -> bool {
-        // A master stays.
-        let served = |member: &&Member| self.answered.contains(&(member.pid, member.started));
-        members
-            .iter()
-            .filter(served)
-            .any(|member| *member != self.serving && member.is_running())
+    /// Whether an incumbent is still there to be killed.
+    fn awaits(&self, kill: Option<(Victim, Instant)>, fresh: &[Member]) -> bool {
+        match kill {
+            Some((Victim::Incumbent, _)) => self.victim(Victim::Incumbent, fresh).is_some(),
+            _ => false,
+        }
     }
 
     /// Why the service cannot go on, if it cannot.
@@ -740,7 +752,7 @@ async fn listening(
         if members.is_empty() {
             let exit = service.first().exited().await;
             return Err(Unverified(format!(
-                "the program has ended ({exit:?}) before it listened{}",
+                "the program has ended {exit}, before it listened{}",
                 last_words(service.output())
             )));
         }
@@ -802,6 +814,8 @@ const LINES: usize = 6;
 /// How often the kernel is asked who is there, while something is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 const TICK: Duration = Duration::from_millis(80);
+/// How long it may take until a new process is seen at all.
+const START: Duration = Duration::from_secs(10);
 /// How long one question who serves may take.
 const PROBE: Duration = Duration::from_secs(1);
 /// How long a connection may take to be accepted.

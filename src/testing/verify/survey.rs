@@ -22,6 +22,17 @@ pub struct Ground {
     pub closes: bool,
 }
 
+impl Ground {
+    /// One of which nothing is known.
+    pub(super) fn unknown(target: &Target) -> Self {
+        Self {
+            target: target.clone(),
+            speaks: Vec::new(),
+            closes: false,
+        }
+    }
+}
+
 impl fmt::Display for Ground {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} speaks ", self.target)?;
@@ -60,11 +71,7 @@ pub(super) fn name(protocol: &Protocol) -> &'static str {
 ///
 /// If no connection can be made.
 pub(super) async fn survey(place: &Place, says: Option<&str>) -> Result<Ground, String> {
-    let mut ground = Ground {
-        target: place.target.clone(),
-        speaks: Vec::new(),
-        closes: false,
-    };
+    let mut ground = Ground::unknown(&place.target);
     let mut socket = match time::timeout(PATIENCE, place.target.connect()).await {
         Ok(Ok(socket)) => socket,
         Ok(Err(error)) => return Err(format!("no connection to {}: {error}", place.target)),
@@ -162,6 +169,11 @@ async fn secretly(_: &Place, _: &mut Ground) {}
 async fn lines(place: &Place, greets: bool, says: Option<&str>) -> Option<Protocol> {
     let manners = match says {
         Some(text) => vec![Lines::say(text)],
+        // Something that answers whatever it is told, on a Unix socket that nobody has named, is a control socket:
+        // it is not there to be loaded.
+        None if place.scheme == Scheme::Any && matches!(place.target, Target::Unix(_)) => {
+            vec![Lines::echo()]
+        }
         None => vec![Lines::echo(), Lines::say("handover")],
     };
     for manner in manners {

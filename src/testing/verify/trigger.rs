@@ -1,11 +1,13 @@
 //! How a restart is triggered.
 
 use std::fmt;
-use std::io;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::str::FromStr;
+use std::time::Duration;
 
-use tokio::task;
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio::time;
 
 use crate::testing::Signal;
 use crate::testing::process::Process;
@@ -21,41 +23,81 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// Asks for a restart.
+    /// Asks for a restart; a command has to end within `limit`.
     ///
     /// # Errors
     ///
     /// A sentence on what went wrong.
-    pub(super) async fn pull(&self, pid: u32) -> Result<(), String> {
+    pub(super) fn pull(&self, pid: u32, limit: Duration) -> Result<Pulled, String> {
         match self {
-            Self::Signal(signal) => send(*signal, pid),
+            Self::Signal(signal) => {
+                send(*signal, pid)?;
+                Ok(Pulled(None))
+            }
             Self::Command(command) => {
                 let command = command.replace("{pid}", &pid.to_string());
-                let running = command.clone();
-                let run = move || {
-                    Command::new("sh")
-                        .args(["-c", &running])
-                        .stdin(Stdio::null())
-                        .output()
-                };
-                let output = match task::spawn_blocking(run).await {
-                    Ok(output) => output,
-                    Err(error) => Err(io::Error::other(error)),
-                };
-                let output =
-                    output.map_err(|error| format!("`{command}` could not be run: {error}"))?;
-                if output.status.success() {
-                    return Ok(());
-                }
-                let words = String::from_utf8_lossy(&output.stderr);
-                Err(format!(
-                    "`{command}` failed ({}): {}",
-                    output.status,
-                    words.trim()
-                ))
+                Ok(Pulled(Some(tokio::spawn(run(command, limit)))))
             }
         }
     }
+}
+
+/// A restart that was asked for; a command may still run. Dropping it kills the command.
+#[derive(Debug)]
+pub(super) struct Pulled(Option<JoinHandle<Result<(), String>>>);
+
+impl Pulled {
+    /// Whether nothing runs any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Why the command has failed, if it has.
+    pub(super) async fn failed(&mut self) -> Option<String> {
+        if self.0.as_ref().is_some_and(JoinHandle::is_finished) {
+            return self.ended().await.err();
+        }
+        None
+    }
+
+    /// Waits for the end of the command.
+    pub(super) async fn ended(&mut self) -> Result<(), String> {
+        match self.0.take() {
+            None => Ok(()),
+            Some(command) => command
+                .await
+                .unwrap_or_else(|error| Err(format!("the command could not be run: {error}"))),
+        }
+    }
+}
+
+impl Drop for Pulled {
+    fn drop(&mut self) {
+        if let Some(command) = &self.0 {
+            command.abort();
+        }
+    }
+}
+
+async fn run(command: String, limit: Duration) -> Result<(), String> {
+    let output = Command::new("sh")
+        .args(["-c", &command])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let Ok(output) = time::timeout(limit, output).await else {
+        return Err(format!("`{command}` has not ended within {limit:?}"));
+    };
+    let output = output.map_err(|error| format!("`{command}` could not be run: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    Err(format!(
+        "`{command}` failed ({}): {}",
+        output.status,
+        words.trim()
+    ))
 }
 
 /// Sends a signal, but not one that would only end the process.
@@ -151,6 +193,7 @@ const SIGNALS: [(&str, Signal); 8] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::LIMIT;
 
     #[test]
     fn a_signal_is_told_from_a_command() {
@@ -176,13 +219,12 @@ mod tests {
         service.output().find("up").await;
         let pid = service.first().pid();
         for (signal, what) in [(Signal::HUP, "only end"), (Signal::USR1, "ignores")] {
-            let error = Trigger::Signal(signal).pull(pid).await.unwrap_err();
+            let error = Trigger::Signal(signal).pull(pid, LIMIT).unwrap_err();
             assert!(error.contains(what), "{error}");
         }
-        let error = Trigger::Command("echo no >&2; exit 3".into())
-            .pull(pid)
-            .await;
-        let error = error.unwrap_err();
+        let command = Trigger::Command("echo no >&2; exit 3".into());
+        let mut pulled = command.pull(pid, LIMIT).unwrap();
+        let error = pulled.ended().await.unwrap_err();
         assert!(
             error.contains("status: 3") && error.ends_with("no"),
             "{error}"
