@@ -1,5 +1,5 @@
 //! Claim: to accept from a `handover::Listener`, counted and bounded by the drain, costs at most 3 % of a connection that
-//! asks one thing and ends, compared with Tokio's own accept loop, and with one that counts by tokio-util's tracker.
+//! asks one thing and ends, with a control socket beside it, compared with Tokio's own accept loop, and with one that counts by tokio-util's tracker.
 //!
 //! `cargo bench -p handover-benches --bench accept` (two minutes)
 
@@ -21,7 +21,11 @@ use tokio_util::task::TaskTracker;
 
 fn main() -> ExitCode {
     // One thread serves and one asks: there are not more processors on many machines.
-    Builder::new().flavor(Flavor::CurrentThread).run(compare)
+    // There is a control socket, and what it costs is in it.
+    Builder::new()
+        .flavor(Flavor::CurrentThread)
+        .control(format!("unix:@handover-bench-{}", std::process::id()))
+        .run(compare)
 }
 
 async fn compare(cx: Context) -> Result<ExitCode, Box<dyn Error>> {

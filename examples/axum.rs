@@ -1,9 +1,9 @@
 //! An axum service that is replaced while it serves.
 //!
 //! ```text
-//! cargo run --example axum --features axum-ws -- 127.0.0.1:8080
+//! cargo run --example axum --features axum-ws,control -- 127.0.0.1:8080 unix:/tmp/axum.sock
 //! curl http://127.0.0.1:8080/
-//! kill -HUP <pid>
+//! handover --socket /tmp/axum.sock upgrade
 //! ```
 //!
 //! | request | answer |
@@ -15,12 +15,13 @@
 //! | `GET /ws` | a WebSocket that returns every message, and says goodbye when its generation drains |
 //!
 //! The first argument is the endpoint (`127.0.0.1:8080` if there is none): an address, or
-//! `unix:/path`. The address that it got, port 0 resolved, is printed to standard output as
+//! `unix:/path`. The second, if there is one, is where the control socket is. The address that it got, port 0 resolved, is printed to standard output as
 //! `listening on <address>`; the log goes to standard error, and `RUST_LOG` filters it.
 
 use std::error::Error;
 use std::future::ready;
 use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::Router;
@@ -30,14 +31,23 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use futures::{StreamExt, stream};
-use handover::Context;
 use handover::axum::ws::{WebSocket, WebSocketUpgrade};
+use handover::{Builder, Context};
 use serde::Deserialize;
 use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
 
-#[handover::main]
-async fn main(cx: Context) -> Result<(), Box<dyn Error>> {
+/// What `#[handover::main]` would be with options that are known only now.
+fn main() -> ExitCode {
+    let builder = Builder::new().version(env!("CARGO_PKG_VERSION"));
+    let builder = match std::env::args().nth(2) {
+        Some(control) => builder.control(control),
+        None => builder,
+    };
+    builder.run(serve)
+}
+
+async fn serve(cx: Context) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)

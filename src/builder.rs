@@ -33,6 +33,7 @@ use crate::runtime::{self, Flavor};
 /// | [`pid_file`](Self::pid_file) | none | where to write the pid of the generation that serves |
 /// | [`program`](Self::program), [`args`](Self::args), [`env`](Self::env), [`current_dir`](Self::current_dir) | those of the start | what a successor is started with |
 /// | [`deadline_exit_code`](Self::deadline_exit_code) | 0 | the exit code when a deadline cut something |
+/// | [`version`](Self::version) | none | the version of the program, for operators |
 ///
 /// # Examples
 ///
@@ -74,6 +75,9 @@ pub(crate) struct Options {
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) program: Program,
     pub(crate) deadline_exit_code: u8,
+    /// The version of the program.
+    #[allow(dead_code, reason = "only integrations tell it, and each is a feature")]
+    pub(crate) version: Option<&'static str>,
     pub(crate) integrations: Integrations,
 }
 
@@ -96,6 +100,7 @@ impl Builder {
                 pid_file: None,
                 program: Program::default(),
                 deadline_exit_code: 0,
+                version: None,
                 integrations: Integrations::default(),
             },
         }
@@ -269,6 +274,18 @@ impl Builder {
     pub fn deadline_exit_code(mut self, code: u8) -> Self {
         self.options.deadline_exit_code = code;
         self
+    }
+
+    /// The version of the program, as an operator is told it; `env!("CARGO_PKG_VERSION")`, say, which
+    /// is what `#[handover::main]` sets.
+    pub fn version(mut self, version: impl Into<Option<&'static str>>) -> Self {
+        self.options.version = version.into();
+        self
+    }
+
+    #[cfg(all(feature = "control", any(test, fuzzing)))]
+    pub(crate) fn into_options(self) -> Options {
+        self.options
     }
 
     /// Connects the service with something outside.

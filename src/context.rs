@@ -299,6 +299,7 @@ impl Context {
         self.shared.send(Input::Trigger {
             asker,
             reply: Some(reply),
+            changes: None,
         });
         let guard = AskerGuard {
             shared: &self.shared,
@@ -314,7 +315,7 @@ impl Context {
     /// With a [lame-duck time](crate::Builder::lame_duck) the drain begins after that time, or with
     /// a second stop.
     pub fn stop(&self) {
-        self.shared.send(Input::Stop);
+        self.shared.send(Input::Stop { by: "the program" });
     }
 
     pub(crate) fn tokens(&self) -> &Tokens {

@@ -272,6 +272,7 @@
 //! | `rustls` | no | `handover::rustls::TlsListener`: TLS in front of any server; the crypto provider is the program's choice |
 //! | `systemd` | no | [`Builder::systemd`](https://docs.rs/handover/latest/handover/struct.Builder.html#method.systemd): the service as a unit of systemd, told of readiness, handovers, drains and its main process |
 //! | `tower` | no | `handover::tower`: the drain in any stack of services, and a readiness endpoint |
+//! | `control` | no | `handover::control`: a socket on which an operator asks what runs and commands a handover |
 //! | `full` | no | all of the above |
 //! | `testing` | no | `handover::testing`: services as processes, loads that count strictly, faults: for test suites |
 //! | `cli` | no | the program `handover`, an operator's command; nothing in the library |
@@ -300,6 +301,10 @@
 
 mod builder;
 mod context;
+/// A socket on which an operator asks what runs, and commands a handover.
+#[cfg(feature = "control")]
+#[cfg_attr(docsrs, doc(cfg(feature = "control")))]
+pub mod control;
 mod error;
 mod lifecycle;
 #[cfg(feature = "metrics")]

@@ -1,19 +1,26 @@
 //! The service of the bench `handover`: some listeners and nothing to do.
 //!
-//! Says `serving PID` when its `ready` has returned, and `alone PID` when the process that it replaces has gone.
+//! It has a control socket where the variable `CONTROL` says. Says `serving PID` when its `ready` has returned, and `alone PID` when the process that it replaces has gone.
 
 use std::{
     env,
     error::Error,
     io::{self, Write},
-    process,
+    process::{self, ExitCode},
 };
 
-use handover::Context;
+use handover::{Builder, Context};
 use handover_benches::address;
 
-#[handover::main]
-async fn main(cx: Context) -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    let mut builder = Builder::new();
+    if let Ok(control) = env::var("CONTROL") {
+        builder = builder.control(control);
+    }
+    builder.run(serve)
+}
+
+async fn serve(cx: Context) -> Result<(), Box<dyn Error>> {
     let numbers: Vec<u16> = env::args()
         .skip(1)
         .map(|number| number.parse())

@@ -76,6 +76,9 @@ impl Argument {
     }
 }
 
+/// Without it, the version of the package that is compiled is set.
+pub(crate) const VERSION: &str = "version";
+
 const ARGUMENTS: &[Argument] = &[
     Argument::new("flavor", Kind::Choice(&FLAVOR), r#" = "current_thread""#),
     Argument::new("worker_threads", Kind::POSITIVE, " = 4"),
@@ -104,6 +107,8 @@ const ARGUMENTS: &[Argument] = &[
     Argument::new("deadline_exit_code", Kind::BYTE, " = 1"),
     Argument::new("systemd", Kind::Flag, ""),
     Argument::new("metrics", Kind::Flag, ""),
+    Argument::new("control", Kind::UnixEndpoint, r#" = "unix:/run/app.sock""#),
+    Argument::new(VERSION, Kind::Text, r#" = "1.2.3""#),
 ];
 
 fn parse_setting(meta: &Meta, seen: &mut Vec<&'static str>) -> Result<Setting, Error> {

@@ -9,7 +9,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, FnArg, ReturnType, Signature, Visibility, braced, parse_quote, token};
 
-use crate::args::{Args, Setting, Value, Variant, report};
+use crate::args::{Args, Setting, VERSION, Value, Variant, report};
 
 /// Expands `#[handover::main(args)] item`, or, besides the errors, to all that an editor and the
 /// rest of the compiler can go on with.
@@ -111,6 +111,11 @@ impl Function {
             let value = argument(value, &handover);
             quote!(.#method(#value))
         });
+        let is_version = |setting: &Setting| setting.method == VERSION;
+        let version = (!args.settings.iter().any(is_version)).then(|| {
+            // A package that is not built by Cargo may have none.
+            quote!(.version(::core::option_env!("CARGO_PKG_VERSION")))
+        });
         // Where the output is no exit code, the error points at its type.
         let ident = &self.signature.ident;
         let output = match &self.signature.output {
@@ -120,7 +125,7 @@ impl Function {
         let run = Ident::new("run", Span::call_site().located_at(output));
         let mut main = ident.clone();
         main.set_span(Span::call_site());
-        let run = quote!(#handover::Builder::new() #(#settings)* .#run(#main));
+        let run = quote!(#handover::Builder::new() #version #(#settings)* .#run(#main));
         // Named as a value and never called, an `async fn` without an `.await` is not linted.
         if self.signature.inputs.is_empty() {
             self.signature
@@ -212,6 +217,7 @@ mod tests {
             pub(crate) fn main() -> ::std::process::ExitCode {
                 async fn main(cx: Context) -> Result<(), Error> { serve(cx).await }
                 ::handover::Builder::new()
+                    .version(::core::option_env!("CARGO_PKG_VERSION"))
                     .flavor(::handover::Flavor::Local)
                     .drain_timeout(::core::time::Duration::from_millis(90000))
                     .stop_signals([::handover::Signal::Interrupt])
@@ -225,7 +231,7 @@ mod tests {
     #[test]
     fn the_crate_can_be_elsewhere_and_the_context_be_left_out() {
         let expanded = main(
-            quote!(crate = "crate::reexport"),
+            quote!(crate = "crate::reexport", version = "2"),
             quote!(
                 async fn main() {}
             ),
@@ -233,7 +239,7 @@ mod tests {
         let expected = quote! {
             fn main() -> ::std::process::ExitCode {
                 async fn main(_: crate::reexport::Context) {}
-                crate::reexport::Builder::new().run(main)
+                crate::reexport::Builder::new().version("2").run(main)
             }
         };
         assert_eq!(expanded.to_string(), expected.to_string());

@@ -53,6 +53,8 @@ mod expand;
 /// | `systemd` | none: it stands alone | off | what goes on is told to systemd, for a unit with `Type=notify-reload` or `Type=notify`; requires the feature `systemd` |
 /// | `metrics` | none: it stands alone | off | what happens is told to the recorder of the `metrics` facade; requires the feature `metrics` |
 /// | `deadline_exit_code` | integer from 0 to 255 | 0 | the exit code if the deadline cut something off |
+/// | `control` | Unix endpoint, as a string | none | the control socket; requires the feature `control` |
+/// | `version` | string | that of the package | the version of the program, for operators |
 ///
 /// A *duration* is a string of whole numbers with the units `h`, `m`, `s` and `ms`, in this
 /// order: `"30s"`, `"500ms"`, `"2m"`, `"1m30s"`.
@@ -106,6 +108,7 @@ mod expand;
 ///         cx.ready().await
 ///     }
 ///     Builder::new()
+///         .version(option_env!("CARGO_PKG_VERSION"))
 ///         .flavor(Flavor::CurrentThread)
 ///         .drain_timeout(Duration::from_millis(90_000))
 ///         .handover_signals([Signal::Hangup])

@@ -46,7 +46,8 @@ fn every_argument_is_a_call_in_the_written_order() {
         program = "/usr/bin/app",
         systemd,
         metrics,
-        deadline_exit_code = 255
+        deadline_exit_code = 255,
+        control = "unix:/run/app.sock"
     )]
     async fn main(cx: Context) {
         let expected = [
@@ -69,6 +70,7 @@ fn every_argument_is_a_call_in_the_written_order() {
             "systemd()",
             "metrics()",
             "deadline_exit_code(255)",
+            r#"control("unix:/run/app.sock")"#,
         ];
         assert_eq!(cx.calls, expected);
     }
@@ -85,7 +87,7 @@ fn a_runtime_of_one_thread_takes_its_own_arguments() {
         handover_signals(),
         stop_signals()
     )]
-    async fn main(Context { calls }: Context) {
+    async fn main(Context { calls, .. }: Context) {
         let expected = [
             "flavor(Local)",
             "start_paused(true)",
@@ -96,6 +98,21 @@ fn a_runtime_of_one_thread_takes_its_own_arguments() {
         assert_eq!(calls, expected);
     }
     assert_eq!(main(), ExitCode::SUCCESS);
+}
+
+#[test]
+fn the_version_is_that_of_the_package_unless_another_one_is_given() {
+    #[handover_macros::main(crate = "crate::stub")]
+    async fn main(cx: Context) {
+        assert_eq!(cx.version, Some(env!("CARGO_PKG_VERSION")));
+    }
+
+    #[handover_macros::main(crate = "crate::stub", version = "2024-11")]
+    async fn other(cx: Context) {
+        assert_eq!(cx.version, Some("2024-11"));
+    }
+
+    assert_eq!((main(), other()), (ExitCode::SUCCESS, ExitCode::SUCCESS));
 }
 
 #[test]

@@ -162,6 +162,11 @@ impl Event {
             what,
         }
     }
+
+    /// Whether it is one of the many that a drain tells.
+    pub(crate) fn is_progress(&self) -> bool {
+        matches!(self.what, What::DrainProgress { .. })
+    }
 }
 
 /// What is too long for a number of microseconds has not happened.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{Shutdown, SockaddrStorage, UnixAddr, getpeername, getsockname, shutdown};
 use tokio::sync::Notify;
 
 use super::counts::{Counts, Place, Tallies, Tally};
@@ -36,6 +36,16 @@ pub(crate) enum Arrival {
     Accepted,
     /// From the predecessor.
     Received,
+}
+
+/// An open connection, as it is told to an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(dead_code, reason = "only an integration tells, which is a feature")]
+pub(crate) struct Open {
+    pub(crate) age: Duration,
+    /// The address of the other end; empty for the socket of a client that has none.
+    pub(crate) peer: String,
+    pub(crate) local: String,
 }
 
 /// A server that waits for ever at the end of its listener.
@@ -206,6 +216,27 @@ impl Tracker {
             .map(|i| i.elapsed())
     }
 
+    /// The connections that are open for the longest time, the oldest first.
+    #[allow(dead_code, reason = "only an integration tells, which is a feature")]
+    pub(crate) fn oldest_connections(&self, most: usize) -> Vec<Open> {
+        let slots = self.lock();
+        let mut open: Vec<_> = slots.entries.iter().flatten().collect();
+        let most = most.min(open.len());
+        if most > 0 {
+            open.select_nth_unstable_by_key(most - 1, |entry| entry.since);
+        }
+        open.truncate(most);
+        open.sort_unstable_by_key(|entry| entry.since);
+        // Under the lock, under which none of the descriptors is closed.
+        open.into_iter()
+            .map(|entry| Open {
+                age: entry.since.elapsed(),
+                peer: address(getpeername(entry.descriptor)),
+                local: address(getsockname(entry.descriptor)),
+            })
+            .collect()
+    }
+
     /// Ends every connection, open or to come, and returns how many were open.
     ///
     /// `shutdown(2)` wakes whoever waits for the socket, in whichever task, through TLS and split
@@ -341,6 +372,18 @@ impl Slots {
         }
         true
     }
+}
+
+/// The address as text; none is that of a Unix socket without a name, or of one whose peer has gone.
+fn address(address: nix::Result<SockaddrStorage>) -> String {
+    let Ok(address) = address else {
+        return String::new();
+    };
+    let path = |unix: &UnixAddr| Some(unix.path()?.display().to_string());
+    (address.as_sockaddr_in().map(ToString::to_string))
+        .or_else(|| address.as_sockaddr_in6().map(ToString::to_string))
+        .or_else(|| address.as_unix_addr().and_then(path))
+        .unwrap_or_default()
 }
 
 /// Fails only for a connection whose peer has gone already (`ENOTCONN`), which is as well.

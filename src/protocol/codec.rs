@@ -148,6 +148,7 @@ mod tests {
                 generation,
                 pid,
                 deadline_ms,
+                capabilities: Capabilities::ours(),
             },
         );
         let role = prop_oneof![Just(Role::IncumbentPidfd), Just(Role::OlderChannel)];
@@ -216,6 +217,7 @@ mod tests {
             Just(ToSuccessor::Draining {}),
             Just(ToSuccessor::Released {}),
             Just(ToSuccessor::Stop {}),
+            any::<String>().prop_map(|state| ToSuccessor::Client { state }),
             (
                 (any::<u64>(), any::<String>(), any::<u64>()),
                 prop::collection::vec(connection(), 0..9)
@@ -247,6 +249,7 @@ mod tests {
             Just(ToIncumbent::Settled {}),
             Just(ToIncumbent::Stopping {}),
             any::<u64>().prop_map(|deadline_ms| ToIncumbent::Shorten { deadline_ms }),
+            any::<String>().prop_map(|state| ToIncumbent::Client { state }),
             (any::<u64>(), prop::collection::vec(consent(), 0..9)).prop_map(
                 |(connections, consents)| ToIncumbent::Credit {
                     connections,

@@ -5,6 +5,7 @@
 //! the record says how many, so that the receiver sees when the kernel has cut some off.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::codec;
 use super::failed::Failed;
@@ -51,7 +52,13 @@ pub(crate) enum ToSuccessor {
     /// before it. The last generation knows of all of them.
     Events {
         /// The events; what they look like is no matter of the protocol.
-        events: Vec<serde_json::Value>,
+        events: Vec<Value>,
+    },
+    /// A client of the control socket, whose descriptor rides along, after `Draining`.
+    Client {
+        /// Where it stands.
+        #[serde(default)]
+        state: String,
     },
     /// A message that exists only to be unknown to the other side.
     #[cfg(handover_protocol = "newer")]
@@ -127,7 +134,15 @@ pub(crate) enum ToIncumbent {
     /// fails.
     Events {
         /// The events; what they look like is no matter of the protocol.
-        events: Vec<serde_json::Value>,
+        events: Vec<Value>,
+    },
+    /// Somebody who wants to know or to say something, at the other end of the socket whose
+    /// descriptor rides along. Answers go there and not into the channel, from which any younger
+    /// generation could read them.
+    Client {
+        /// Where it stands.
+        #[serde(default)]
+        state: String,
     },
     /// A message that exists only to be unknown to the other side.
     #[cfg(handover_protocol = "newer")]
@@ -139,7 +154,7 @@ pub(crate) enum ToIncumbent {
 
 impl ToSuccessor {
     /// Tells events in as many records as they need.
-    pub(crate) fn events(events: Vec<serde_json::Value>) -> impl Iterator<Item = Self> {
+    pub(crate) fn events(events: Vec<Value>) -> impl Iterator<Item = Self> {
         codec::split(events, |_| 0, 0).map(|events| Self::Events { events })
     }
 
@@ -155,6 +170,7 @@ impl ToSuccessor {
             Self::Stop {} => "stop",
             Self::Connections { .. } => "connections",
             Self::Events { .. } => "events",
+            Self::Client { .. } => "client",
             #[cfg(handover_protocol = "newer")]
             Self::Novelty {} => "novelty",
             Self::Unknown => "unknown",
@@ -188,6 +204,7 @@ impl ToIncumbent {
             Self::Credit { .. } => "credit",
             Self::Moved { .. } => "moved",
             Self::Events { .. } => "events",
+            Self::Client { .. } => "client",
             #[cfg(handover_protocol = "newer")]
             Self::Novelty {} => "novelty",
             Self::Unknown => "unknown",

@@ -56,6 +56,9 @@ pub(crate) struct Older {
     /// When it must have ended, in milliseconds of `CLOCK_MONOTONIC`.
     #[serde(default)]
     pub(crate) deadline_ms: Option<u64>,
+    /// What it can do.
+    #[serde(default)]
+    pub(crate) capabilities: Capabilities,
 }
 
 /// What a descriptor beside the sockets is for.

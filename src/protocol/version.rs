@@ -10,7 +10,11 @@ pub(crate) const LATE_SOCKETS: &str = "late_sockets";
 /// Whether established connections may move to the successor.
 pub(crate) const MIGRATION: &str = "migration";
 
-/// Whether generations tell each other what has happened.
+/// Whether clients of the control socket can be passed on, to the successor or to an older generation.
+pub(crate) const CONTROL: &str = "control";
+
+/// Whether generations tell each other what happens: the successor while it starts, the incumbent
+/// once it drains.
 pub(crate) const EVENTS: &str = "events";
 
 /// A range of versions, both ends included.
@@ -83,7 +87,9 @@ impl Capabilities {
         } else {
             &[LATE_SOCKETS, MIGRATION, EVENTS]
         };
-        Self(known.iter().map(ToString::to_string).collect())
+        let control = cfg!(feature = "control") && !cfg!(handover_protocol = "older");
+        let known = known.iter().chain(control.then_some(&CONTROL));
+        Self(known.map(ToString::to_string).collect())
     }
 
     /// Returns what is in both.

@@ -205,7 +205,14 @@ impl Handover {
         };
         let failed = {
             let tell = tell.clone();
-            move |error| tell(FromPeer::Broken(error))
+            move |error: io::Error| match error.kind() {
+                // Its end is the watch's to tell, after what it has said: a successor that does not
+                // want to serve goes without having read everything.
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                    log::debug!(%error, "the successor does not listen");
+                }
+                _ => tell(FromPeer::Broken(error)),
+            }
         };
         let peer = Peer::new(channel, failed)?;
         peer.watch(pidfd, true, tell);

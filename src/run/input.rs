@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use tokio::sync::oneshot;
 
 use super::handover::Started;
+use super::program::Changes;
 use crate::context::Successor;
 use crate::error::Error;
 use crate::protocol::incumbent::Timer;
@@ -21,11 +22,21 @@ pub(crate) enum Input {
     /// A signal that is a trigger.
     Signal(Signal),
     /// A handover is asked for.
-    Trigger { asker: u64, reply: Option<Reply> },
+    Trigger {
+        asker: u64,
+        reply: Option<Reply>,
+        changes: Option<Box<Changes>>,
+    },
     /// The future that asked no longer waits.
     AskerGone { asker: u64 },
-    /// A stop is asked for by the program.
-    Stop,
+    /// A stop is asked for by the program, or by somebody whom an integration has heard.
+    Stop { by: &'static str },
+    /// What is left of the drain is to be cut.
+    #[allow(
+        dead_code,
+        reason = "only integrations ask for it, and each is a feature"
+    )]
+    Abort { by: &'static str },
     /// `ready()` was called, and every `on_ready` has passed.
     Ready,
     /// `ready()` was called, and an `on_ready` has failed.

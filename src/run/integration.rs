@@ -2,6 +2,7 @@
 //! metrics.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -30,11 +31,24 @@ pub(crate) trait Integration: fmt::Debug + Send + Sync {
         futures::future::ready(()).boxed()
     }
 
+    /// Serves a client that another generation has passed on, or gives it back.
+    fn take_client(&self, client: Client) -> Option<Client> {
+        Some(client)
+    }
+
     /// The end of this generation has been recorded: says what is left to be said. The process does
     /// not wait for it for long.
     fn finish(&self) -> BoxFuture<'_, ()> {
         futures::future::ready(()).boxed()
     }
+}
+
+/// Somebody at the other end of a socket, and where they stand.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) socket: OwnedFd,
+    /// What only the integration understands.
+    pub(crate) state: String,
 }
 
 /// Those that the program has asked for.
@@ -65,6 +79,15 @@ impl Integrations {
                 .map(|integration| integration.pass_on(successor)),
         )
         .await;
+    }
+
+    /// Gives a client to whoever serves it. The end of one that nobody serves is told to it by its
+    /// socket.
+    pub(crate) fn take_client(&self, client: Client) {
+        let mut client = Some(client);
+        for integration in &self.0 {
+            client = client.and_then(|client| integration.take_client(client));
+        }
     }
 
     pub(crate) async fn finish(&self) {

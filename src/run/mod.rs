@@ -7,6 +7,7 @@ mod handover;
 mod input;
 mod integration;
 mod old;
+mod onwards;
 mod peer;
 mod prepared;
 mod program;
@@ -14,7 +15,13 @@ mod shared;
 mod start;
 
 pub(crate) use input::Input;
+#[cfg(feature = "control")]
+pub(crate) use integration::Client;
 pub(crate) use integration::{Integration, Integrations};
+#[cfg(feature = "control")]
+pub(crate) use old::Old;
 pub use prepared::Prepared;
+#[cfg(feature = "control")]
+pub(crate) use program::Changes;
 pub(crate) use program::Program;
 pub(crate) use shared::Shared;

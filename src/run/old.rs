@@ -1,7 +1,7 @@
 //! The generations before this one that still drain.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::input::Input;
 use super::peer::{exit_of, exited};
-use crate::protocol::{Older, ToIncumbent, encode};
+use crate::protocol::{CONTROL, Capabilities, Older, ToIncumbent, encode};
 use crate::sys::channel::Channel;
 use crate::sys::log;
 use crate::sys::{pidfd, process};
@@ -19,7 +19,7 @@ use crate::sys::{pidfd, process};
 ///
 /// Every younger generation that lives has these means, so that the newest has them although the
 /// middle ones have gone.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Old {
     pub(crate) generation: u32,
     pub(crate) pid: u32,
@@ -29,6 +29,7 @@ pub(crate) struct Old {
     pub(crate) pidfd: Option<Arc<OwnedFd>>,
     /// Whether this generation reads what it says, because none between the two is left to do so.
     pub(crate) heard: bool,
+    pub(crate) capabilities: Capabilities,
 }
 
 impl Old {
@@ -38,6 +39,7 @@ impl Old {
             generation: self.generation,
             pid: self.pid as i32,
             deadline_ms: Some(u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX)),
+            capabilities: self.capabilities.clone(),
         }
     }
 
@@ -76,9 +78,26 @@ impl Old {
     pub(crate) fn shorten(&mut self, deadline: Duration, grace: Duration) -> io::Result<()> {
         self.deadline = self.deadline.min(deadline.saturating_add(grace));
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        let message = ToIncumbent::Shorten { deadline_ms };
+        self.tell(&ToIncumbent::Shorten { deadline_ms }, &[])
+    }
+
+    /// Has it serve a client that is at the other end of `socket`.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) where its library cannot.
+    #[allow(dead_code, reason = "only an integration asks, which is a feature")]
+    pub(crate) fn ask(&self, socket: BorrowedFd<'_>, state: String) -> io::Result<()> {
+        if !self.capabilities.has(CONTROL) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.tell(&ToIncumbent::Client { state }, &[socket])
+    }
+
+    /// Nothing is ever read here: the next older generation to answer may be another one's to hear.
+    fn tell(&self, message: &ToIncumbent, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         log::debug!(protocol; ?message, generation = self.generation, "to an older generation");
-        let record = encode(&message).map_err(io::Error::other)?;
-        Channel::from(self.channel.as_fd().try_clone_to_owned()?).send(&record, &[])
+        let record = encode(message).map_err(io::Error::other)?;
+        Channel::from(self.channel.as_fd().try_clone_to_owned()?).send(&record, descriptors)
     }
 }

@@ -23,6 +23,10 @@ pub(crate) struct Peer {
     outbox: mpsc::UnboundedSender<Outgoing>,
 }
 
+/// Sends to a neighbour from elsewhere, for as long as its channel is on the runtime.
+#[derive(Debug, Clone)]
+pub(crate) struct Sender(mpsc::UnboundedSender<Outgoing>);
+
 /// What waits to be sent.
 enum Outgoing {
     Letter(Letter),
@@ -85,12 +89,9 @@ impl Peer {
         self.outbox.send(Outgoing::Letter(letter)).ok();
     }
 
-    /// A way to queue records for as long as the neighbour is there.
-    pub(crate) fn mouth(&self) -> impl Fn(Letter) + Send + use<> {
-        let outbox = self.outbox.clone();
-        move |letter| {
-            outbox.send(Outgoing::Letter(letter)).ok();
-        }
+    /// The same for somebody else.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender(self.outbox.clone())
     }
 
     /// Queues a record; `lost` is called where it cannot be sent.
@@ -173,6 +174,13 @@ impl Peer {
             }
             tell(FromPeer::Deserted);
         });
+    }
+}
+
+impl Sender {
+    /// See [`Peer::send`].
+    pub(crate) fn send(&self, letter: Letter) {
+        self.0.send(Outgoing::Letter(letter)).ok();
     }
 }
 

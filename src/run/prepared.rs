@@ -225,7 +225,7 @@ impl Prepared {
         };
         let shared = Arc::new(Shared::new(
             self.options,
-            generation,
+            (generation, self.seen[0].0),
             predecessor,
             self.store,
             queue,
@@ -234,6 +234,8 @@ impl Prepared {
         for (time, what) in self.seen {
             shared.record.insert(Event::at(time, generation, what));
         }
+        let predecessor = shared.predecessor.as_ref().map(|p| p.pid);
+        shared.record.note(What::Initialising { predecessor });
         let handlers = Arc::new(Watched::new(self.handlers).map_err(explain)?);
         let engine = Engine::new(
             Arc::clone(&shared),

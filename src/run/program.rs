@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::sys::inherited::Start;
 use crate::sys::log;
@@ -18,6 +19,13 @@ pub(crate) struct Program {
     pub(crate) directory: Option<PathBuf>,
 }
 
+/// What one trigger wants different from the options of the service.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Changes {
+    pub(crate) program: Program,
+    pub(crate) ready_timeout: Option<Duration>,
+}
+
 /// Program, arguments, environment and directory of a successor.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Resolved {
@@ -28,6 +36,18 @@ pub(crate) struct Resolved {
 }
 
 impl Program {
+    /// The same, with what `others` says instead.
+    pub(crate) fn changed(&self, others: &Self) -> Self {
+        let mut environment = self.environment.clone();
+        environment.extend(others.environment.iter().cloned());
+        Self {
+            path: others.path.clone().or_else(|| self.path.clone()),
+            arguments: others.arguments.clone().or_else(|| self.arguments.clone()),
+            environment,
+            directory: others.directory.clone().or_else(|| self.directory.clone()),
+        }
+    }
+
     /// Fills what the user left open with what this process was started with.
     ///
     /// # Errors
@@ -132,6 +152,28 @@ mod tests {
             [("B".into(), "3".into()), ("C".into(), "4".into())]
         );
         assert_eq!(resolved.directory.as_deref(), Some(Path::new("/tmp")));
+    }
+
+    #[test]
+    fn a_trigger_has_the_last_word() {
+        let options = Program {
+            path: Some("/opt/new".into()),
+            arguments: Some(vec!["--new".into()]),
+            environment: vec![("B".into(), Some("3".into()))],
+            directory: None,
+        };
+        let trigger = Program {
+            arguments: Some(Vec::new()),
+            environment: vec![("B".into(), None), ("C".into(), Some("4".into()))],
+            ..Program::default()
+        };
+        let resolved = options.changed(&trigger).resolve(&start()).expect("known");
+        assert_eq!(resolved.program, Path::new("/opt/new"));
+        assert_eq!(resolved.arguments, ["app"]);
+        assert_eq!(
+            resolved.environment,
+            [("A".into(), "1".into()), ("C".into(), "4".into())]
+        );
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! What the lifecycle task, the context and the listeners share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 
 use super::input::Input;
+use super::old::Old;
+use super::onwards::Onwards;
 use crate::builder::Options;
 use crate::context::Predecessor;
 use crate::error::Error;
@@ -25,7 +27,7 @@ use crate::net::lane::{Lane, Told};
 use crate::net::listener::Listener;
 use crate::protocol::Failed;
 use crate::socket::{Claimed, Endpoint, Kind, Socket, Store};
-use crate::sys::log;
+use crate::sys::{log, process};
 
 /// The state of one generation that more than one task looks at.
 ///
@@ -44,6 +46,11 @@ pub(crate) struct Shared {
     pub(crate) tokens: Tokens,
     /// What has happened, for those who watch.
     pub(crate) record: Arc<Record>,
+    /// The generations before this one that still drain, the oldest first.
+    pub(crate) older: watch::Sender<Vec<Old>>,
+    /// When this process was started, as a time since boot.
+    #[allow(dead_code, reason = "only integrations tell, and each is a feature")]
+    pub(crate) started: Duration,
     /// Whether somebody has run the `on_ready` hooks; locked while they run.
     pub(crate) ready_called: tokio::sync::Mutex<bool>,
     pub(crate) queue: mpsc::UnboundedSender<Input>,
@@ -51,8 +58,9 @@ pub(crate) struct Shared {
     /// has been made up, or a drain is under way.
     news_wanted: AtomicBool,
     phase: watch::Sender<Phase>,
-    /// Since when it is in this phase.
-    since: Mutex<Instant>,
+    ending: Mutex<Ending>,
+    /// The successor that serves, once this generation drains.
+    onwards: Mutex<Option<Onwards>>,
     /// The answer of `ready()`, once there is one.
     resolved: watch::Sender<Option<Result<(), String>>>,
     gates: Mutex<Gates>,
@@ -61,18 +69,32 @@ pub(crate) struct Shared {
     askers: AtomicU64,
 }
 
+/// What the end of this generation waits for, beside connections and tasks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ending {
+    /// When the phase has changed, as a time since boot.
+    pub(crate) since: Duration,
+    /// The deadline of the drain, as a time since boot.
+    pub(crate) deadline: Option<Duration>,
+    /// Whether every `on_drain` has returned or met its limit.
+    pub(crate) hooks_drained: bool,
+    pub(crate) main_ended: bool,
+}
+
 /// The gates of all open endpoints, by key.
 #[derive(Debug)]
 struct Gates {
     /// What an endpoint that is opened now begins with.
     initial: State,
     endpoints: HashMap<String, (Kind, Arc<Gate>)>,
+    /// The endpoints of integrations, on which a service that stops accepts until its end.
+    lasting: HashSet<String>,
 }
 
 impl Shared {
     pub(crate) fn new(
         options: Options,
-        generation: u32,
+        (generation, started): (u32, Duration),
         predecessor: Option<Predecessor>,
         store: Store,
         queue: mpsc::UnboundedSender<Input>,
@@ -103,15 +125,36 @@ impl Shared {
             queue,
             news_wanted: AtomicBool::new(false),
             phase: watch::Sender::new(Phase::Initialising),
-            since: Mutex::new(Instant::now()),
+            ending: Mutex::new(Ending {
+                since: started,
+                ..Ending::default()
+            }),
+            onwards: Mutex::default(),
+            older: watch::Sender::default(),
+            started,
             resolved: watch::Sender::new(None),
             gates: Mutex::new(Gates {
                 initial: State::Shut,
                 endpoints: HashMap::new(),
+                lasting: HashSet::new(),
             }),
             noted: Mutex::new(None),
             askers: AtomicU64::new(1),
         }
+    }
+
+    /// A first generation whose lifecycle task is the caller.
+    #[cfg(all(feature = "control", any(test, fuzzing)))]
+    pub(crate) fn alone() -> (Arc<Self>, mpsc::UnboundedReceiver<Input>) {
+        let (queue, inputs) = mpsc::unbounded_channel();
+        let quiet = Arc::new(tokio::sync::Notify::new());
+        let tracker = Arc::new(Tracker::new(Arc::clone(&quiet)));
+        let tasks = Arc::new(Tasks::new(quiet));
+        let options = crate::Builder::new().into_options();
+        let start = (1, process::uptime());
+        let counts = (tracker, tasks);
+        let shared = Self::new(options, start, None, Store::new(), queue, counts);
+        (Arc::new(shared), inputs)
     }
 
     /// Tells the lifecycle task. One that has ended has nothing left to be told.
@@ -125,10 +168,26 @@ impl Shared {
 
     /// Changes the phase, and tells how many milliseconds the one before it has lasted.
     pub(crate) fn set_phase(&self, phase: Phase) -> u64 {
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        let lasted = std::mem::replace(&mut *since, Instant::now()).elapsed();
+        let mut ending = self.ending();
+        let now = process::uptime();
+        let lasted = now.saturating_sub(std::mem::replace(&mut ending.since, now));
         self.phase.send_replace(phase);
         u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The phase, and its changes.
+    #[allow(dead_code, reason = "only integrations watch, and each is a feature")]
+    pub(crate) fn watch_phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    pub(crate) fn onwards(&self) -> MutexGuard<'_, Option<Onwards>> {
+        self.onwards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the end of this generation waits for.
+    pub(crate) fn ending(&self) -> MutexGuard<'_, Ending> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers `ready()`; the first answer counts.
@@ -150,7 +209,7 @@ impl Shared {
     }
 
     /// Waits until the lifecycle task has taken what it was told so far.
-    async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let (mark, reached) = oneshot::channel();
         self.send(Input::Mark(mark));
         // Without an answer it has ended.
@@ -261,6 +320,24 @@ impl Shared {
         Ok((claimed, gate))
     }
 
+    /// Opens an endpoint of an integration: connections to it are not counted, so that nothing waits
+    /// for them.
+    ///
+    /// Where there is no predecessor that answers, it is open at once: a service that does not get
+    /// ready can be asked what it does.
+    #[cfg(feature = "control")]
+    pub(crate) async fn open_lasting(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<(Claimed, Arc<Gate>), Error> {
+        let (claimed, gate) = self.open(endpoint, &[Kind::Unix]).await?;
+        self.gates().lasting.insert(claimed.key.clone());
+        if self.predecessor.is_none() {
+            gate.set(State::Open);
+        }
+        Ok((claimed, gate))
+    }
+
     /// See [`Context::take`](crate::Context::take).
     pub(crate) fn take(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
         self.store
@@ -279,9 +356,21 @@ impl Shared {
     pub(crate) fn set_gates(&self, state: State) {
         let mut gates = self.gates();
         gates.initial = state;
-        for (_, gate) in gates.endpoints.values() {
-            gate.set(state);
+        for (key, (_, gate)) in &gates.endpoints {
+            if state != State::Emptying || !gates.lasting.contains(key) {
+                gate.set(state);
+            }
         }
+    }
+
+    /// Nobody serves after this generation: removes the paths, and leaves the sockets to their
+    /// listeners, so that each closes as soon as its queue is empty and a client is refused, not
+    /// left to wait for the end of the drain. What lasts stays until that end.
+    pub(crate) fn give_up_endpoints(&self) -> Vec<String> {
+        let lasting = self.gates().lasting.clone();
+        let warnings = self.store.remove_paths_but(&lasting);
+        self.store.close_but(&lasting);
+        warnings
     }
 
     /// Lets go of an endpoint that nobody listens on any more, and gives what was behind it.
@@ -307,13 +396,27 @@ impl Shared {
         let waiting = gates
             .endpoints
             .iter()
-            .filter(|(_, (_, gate))| gate.is_awaited());
+            .filter(|(key, (_, gate))| gate.is_awaited() && !gates.lasting.contains(*key));
         waiting.map(|(key, _)| key.clone()).collect()
     }
 
-    /// How many endpoints are open.
+    /// How many endpoints of the service are open.
     pub(crate) fn endpoints(&self) -> usize {
-        self.gates().endpoints.len()
+        let gates = self.gates();
+        gates.endpoints.len() - gates.lasting.len()
+    }
+
+    /// The endpoints of the service that are open, by key.
+    #[allow(dead_code, reason = "only integrations tell, and each is a feature")]
+    pub(crate) fn endpoint_keys(&self) -> Vec<String> {
+        let gates = self.gates();
+        let keys = gates.endpoints.keys();
+        let mut keys: Vec<_> = keys
+            .filter(|key| !gates.lasting.contains(*key))
+            .cloned()
+            .collect();
+        keys.sort();
+        keys
     }
 
     fn gates(&self) -> MutexGuard<'_, Gates> {

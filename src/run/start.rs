@@ -220,6 +220,7 @@ impl Offered {
                 channel: Arc::new(channel),
                 pidfd: Some(Arc::new(pidfd)),
                 heard: false,
+                capabilities: older.capabilities.clone(),
             })
             .collect();
         Ok(Self {

@@ -74,6 +74,13 @@ impl OwnedPath {
         self.lock.file.as_fd()
     }
 
+    /// Writes into the lock what the socket is for.
+    #[cfg(feature = "control")]
+    pub(super) fn mark(&self, text: &str) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.lock.file.write_all_at(text.as_bytes(), 0)
+    }
+
     /// Gives the path the owner and the permissions that the options ask for.
     ///
     /// It goes through a handle on the file itself, so that nobody can put a symbolic link in its

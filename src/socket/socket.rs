@@ -98,6 +98,13 @@ impl Socket {
         std::iter::once(self.as_fd()).chain(self.path.as_ref().map(OwnedPath::lock))
     }
 
+    /// Writes into the lock beside its path, if it has one, what it is for, so that somebody who looks
+    /// for such a socket need not knock at every one.
+    #[cfg(feature = "control")]
+    pub(crate) fn mark(&self, text: &str) -> io::Result<()> {
+        self.path.as_ref().map_or(Ok(()), |path| path.mark(text))
+    }
+
     /// Removes its path and the lock beside it, if it has one and they are still what was bound.
     ///
     /// Only for the one who knows that no generation serves on it any more.

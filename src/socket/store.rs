@@ -1,5 +1,6 @@
 //! The sockets of this generation.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -306,8 +307,15 @@ impl Store {
     ///
     /// The sockets close when their listeners have dropped them too. Their paths stay.
     pub(crate) fn close(&self) {
+        self.close_but(&HashSet::new());
+    }
+
+    /// The same, but for some, by [their keys](Claimed::key).
+    pub(crate) fn close_but(&self, keys: &HashSet<String>) {
+        let is_wanted =
+            |entry: &Entry| !entry.has_kind(&[Kind::Descriptor]) && !keys.contains(&entry.key());
         let mut held = self.lock();
-        for id in held.ids(|entry| !entry.has_kind(&[Kind::Descriptor])) {
+        for id in held.ids(is_wanted) {
             held.remove(id);
         }
     }
@@ -315,6 +323,11 @@ impl Store {
     /// Removes all paths, on the final stop. Gives what could not be removed.
     pub(crate) fn remove_paths(&self) -> Vec<String> {
         self.remove_paths_of(|_| true)
+    }
+
+    /// The same, but for those of some endpoints, by [their keys](Claimed::key).
+    pub(crate) fn remove_paths_but(&self, keys: &HashSet<String>) -> Vec<String> {
+        self.remove_paths_of(|entry| !keys.contains(&entry.key()))
     }
 
     /// Removes the paths that this generation bound itself, when it fails before it has served.

@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     },
     Bool,
     Text,
+    /// The text of an endpoint that is a Unix socket.
+    UnixEndpoint,
     Duration {
         min: u64,
     },
@@ -78,6 +80,9 @@ impl Kind {
             (Self::Text, Lit::Str(text)) if !text.value().trim().is_empty() => {
                 Ok(Value::Text(text.clone()))
             }
+            (Self::UnixEndpoint, Lit::Str(text)) if is_unix(&text.value()) => {
+                Ok(Value::Text(text.clone()))
+            }
             (Self::Duration { min }, Lit::Str(text)) => match duration::parse(&text.value())? {
                 value if value < min => Err("every handover would fail".to_owned()),
                 value => Ok(Value::Milliseconds(value)),
@@ -101,6 +106,7 @@ impl Kind {
             Self::Integer { min, max } => format!("an integer from {min} to {max}"),
             Self::Bool => "`true` or `false`".to_owned(),
             Self::Text => "a string that is not empty".to_owned(),
+            Self::UnixEndpoint => r#"a Unix socket such as "unix:/run/app.sock""#.to_owned(),
             Self::Duration { .. } => {
                 r#"a duration such as "30s", "500ms", "2m" or "1m30s""#.to_owned()
             }
@@ -110,6 +116,19 @@ impl Kind {
             Self::Flag => "no value".to_owned(),
         }
     }
+}
+
+/// Whether it may be a Unix socket; the rest is checked when it is opened.
+fn is_unix(endpoint: &str) -> bool {
+    let target = endpoint
+        .split_once('=')
+        .map_or(endpoint, |(_, target)| target);
+    let prefixes = ["unix:", "systemd:"];
+    prefixes.iter().any(|prefix| {
+        target
+            .strip_prefix(prefix)
+            .is_some_and(|rest| !rest.is_empty())
+    })
 }
 
 fn parse_signals(name: &str, list: &MetaList) -> Result<Value, Error> {
@@ -168,6 +187,7 @@ mod tests {
         let integer = "an integer of at least 1";
         let byte = "an integer from 0 to 255";
         let duration = r#"a duration such as "30s", "500ms", "2m" or "1m30s""#;
+        let unix = r#"a Unix socket such as "unix:/run/app.sock""#;
         let panic = r#""ignore" or "shutdown_runtime""#;
         for (text, expected, found) in [
             ("worker_threads = 0", integer, "`0`"),
@@ -181,6 +201,8 @@ mod tests {
             ("deadline_exit_code = 256", byte, "`256`"),
             ("start_paused = 1", "`true` or `false`", "`1`"),
             ("pid_file = \" \"", "a string that is not empty", "`\" \"`"),
+            ("control = \"127.0.0.1:1\"", unix, "`\"127.0.0.1:1\"`"),
+            ("control = \"unix:\"", unix, "`\"unix:\"`"),
             ("unhandled_panic = \"abort\"", panic, "`\"abort\"`"),
             ("drain_timeout = 30", duration, "`30`: a number has no unit"),
             (

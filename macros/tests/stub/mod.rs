@@ -13,6 +13,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Context {
     pub calls: Vec<String>,
+    pub version: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -43,11 +44,15 @@ pub enum Signal {
 #[derive(Debug)]
 pub struct Builder {
     calls: Vec<String>,
+    version: Option<&'static str>,
 }
 
 impl Builder {
     pub fn new() -> Self {
-        Self { calls: Vec::new() }
+        Self {
+            calls: Vec::new(),
+            version: None,
+        }
     }
 
     pub fn flavor(self, flavor: Flavor) -> Self {
@@ -138,13 +143,25 @@ impl Builder {
         self
     }
 
+    pub fn control(self, endpoint: &str) -> Self {
+        self.record("control", endpoint)
+    }
+
+    pub fn version(mut self, version: impl Into<Option<&'static str>>) -> Self {
+        self.version = version.into();
+        self
+    }
+
     /// Polls what `main` returns once.
     pub fn run<M, F>(self, main: M) -> ExitCode
     where
         M: FnOnce(Context) -> F,
         F: Future<Output: Termination>,
     {
-        let future = pin!(main(Context { calls: self.calls }));
+        let future = pin!(main(Context {
+            calls: self.calls,
+            version: self.version,
+        }));
         let mut task = std::task::Context::from_waker(Waker::noop());
         match future.poll(&mut task) {
             Poll::Ready(output) => output.report(),

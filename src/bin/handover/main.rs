@@ -6,14 +6,22 @@
 //! | file | job |
 //! |---|---|
 //! | `arguments` | what all commands have in common on the command line |
+//! | `client` | the control protocol, as a client speaks it |
 //! | `commands/` | the commands, one file each |
 //! | `exit` | the exit codes, and why a command failed |
+//! | `find` | finds the control sockets of this machine |
+//! | `model` | what a service tells of itself |
 //! | `screen` | what a terminal can show, and what a pipe gets |
+//! | `text` | numbers, times and tables as a person reads them |
 
 mod arguments;
+mod client;
 mod commands;
 mod exit;
+mod find;
+mod model;
 mod screen;
+mod text;
 
 use std::env;
 use std::process::ExitCode;

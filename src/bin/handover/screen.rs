@@ -28,6 +28,15 @@ impl Style {
         }
     }
 
+    /// Of nobody who sees it.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self {
+            colour: false,
+            live: false,
+        }
+    }
+
     /// How many columns there are; 80 where nobody knows.
     pub(crate) fn width(self) -> usize {
         if !self.live {
@@ -53,6 +62,10 @@ impl Style {
 
     pub(crate) fn green(self, text: &str) -> String {
         self.styled("32", text)
+    }
+
+    pub(crate) fn yellow(self, text: &str) -> String {
+        self.styled("33", text)
     }
 
     fn styled(self, code: &str, text: &str) -> String {

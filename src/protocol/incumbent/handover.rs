@@ -50,9 +50,13 @@ impl Incumbent {
     pub(super) fn received(&mut self, message: &ToIncumbent) -> Vec<Action> {
         match (self.phase, message) {
             // Says nothing about where the successor stands, in whichever phase it comes.
-            (_, ToIncumbent::Taken { .. } | ToIncumbent::Events { .. } | ToIncumbent::Unknown) => {
-                Vec::new()
-            }
+            (
+                _,
+                ToIncumbent::Taken { .. }
+                | ToIncumbent::Events { .. }
+                | ToIncumbent::Client { .. }
+                | ToIncumbent::Unknown,
+            ) => Vec::new(),
             #[cfg(handover_protocol = "newer")]
             (_, ToIncumbent::Novelty {}) => Vec::new(),
 

@@ -14,7 +14,9 @@ use crate::protocol::version::{Capabilities, Versions};
 impl Successor {
     pub(super) fn received(&mut self, message: &ToSuccessor) -> Vec<Action> {
         match (self.phase, message) {
-            (_, ToSuccessor::Events { .. } | ToSuccessor::Unknown) => Vec::new(),
+            (_, ToSuccessor::Events { .. } | ToSuccessor::Client { .. } | ToSuccessor::Unknown) => {
+                Vec::new()
+            }
             #[cfg(handover_protocol = "newer")]
             (_, ToSuccessor::Novelty {}) => Vec::new(),
             (Phase::Ended, _) => Vec::new(),

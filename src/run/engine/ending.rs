@@ -34,6 +34,7 @@ impl Engine {
         let drain = Drain::new(is_stop, timeout, shared.queue.clone());
         let deadline = drain.deadline;
         self.drain = Some(drain);
+        self.show_ending();
         let elapsed_ms = shared.set_phase(Phase::Draining);
         if is_stop {
             shared.tokens.stopping.cancel();
@@ -47,6 +48,7 @@ impl Engine {
             shared.set_gates(State::Emptying);
         } else {
             self.expect_lane();
+            self.show_successor();
             shared.set_gates(State::Ended);
             // The successor has its own. A copy kept here would go on listening when that one stops.
             shared.store.close();
@@ -98,6 +100,7 @@ impl Engine {
             false => drain.drop_main = true,
         }
         self.drain = Some(drain);
+        self.show_ending();
         self.shared.set_gates(State::Ended);
         if !self.failed {
             self.shared.tokens.stopping.cancel();
@@ -165,6 +168,7 @@ impl Engine {
             drain.cut |= !drain.hooks_drained && drain.deadline <= Instant::now();
             drain.hooks_drained = true;
         }
+        self.show_ending();
         self.hand_over(Event::HooksDrained);
     }
 
@@ -175,6 +179,24 @@ impl Engine {
         };
         if let Some(drain) = &mut self.drain {
             drain.shorten(left);
+        }
+        self.show_ending();
+    }
+
+    /// Cuts what is left, because somebody asks for it who is not a second stop.
+    pub(super) fn cut_short(&mut self, by: &str) {
+        self.end_lame_duck();
+        self.abort(&format!("{by} asks for it"));
+    }
+
+    /// Shows those who ask what the end waits for.
+    pub(super) fn show_ending(&self) {
+        let mut ending = self.shared.ending();
+        ending.main_ended = self.main.is_some();
+        if let Some(drain) = &self.drain {
+            let left = drain.deadline.saturating_duration_since(Instant::now());
+            ending.deadline = Some(process::uptime().saturating_add(left));
+            ending.hooks_drained = drain.hooks_drained;
         }
     }
 
@@ -213,6 +235,7 @@ impl Engine {
             connections,
             tasks: tasks.iter().map(ToString::to_string).collect(),
         });
+        self.show_ending();
         if self.stops_the_service() {
             self.shorten_older(Duration::ZERO);
         }
@@ -275,14 +298,11 @@ impl Engine {
         }
     }
 
-    /// Nobody serves after this generation: removes the paths, and leaves the sockets to their
-    /// listeners, so that each closes as soon as its queue is empty and a client is refused, not
-    /// left to wait for the end of the drain.
+    /// See [`Shared::give_up_endpoints`].
     pub(super) fn give_up_endpoints(&self) {
-        for warning in self.shared.store.remove_paths() {
+        for warning in self.shared.give_up_endpoints() {
             log::warn!("{warning}");
         }
-        self.shared.store.close();
     }
 
     /// Whether nothing is left; drops main where that is all that is left.
@@ -328,6 +348,11 @@ impl Engine {
         if let Some(telling) = self.telling.take() {
             telling.finish().await;
         }
+        let told = self.shared.options.integrations.finish();
+        if tokio::time::timeout(LAST_WORDS, told).await.is_err() {
+            log::debug!("somebody outside does not listen");
+        }
+        // After the integrations, whose clients may move at the last moment.
         let successor = self.handover.as_ref().and_then(Handover::peer);
         for peer in self.predecessor.iter().chain(successor) {
             let flushed = tokio::time::timeout(LAST_WORDS, peer.flush()).await;
@@ -335,16 +360,18 @@ impl Engine {
                 log::debug!("a neighbour does not read");
             }
         }
-        let told = self.shared.options.integrations.finish();
-        if tokio::time::timeout(LAST_WORDS, told).await.is_err() {
-            log::debug!("somebody outside does not listen");
-        }
     }
 
     pub(super) fn finish(mut self) -> End {
         let drain = self.drain.take();
         let cut = drain.as_ref().is_some_and(|drain| drain.cut);
         if drain.as_ref().is_some_and(|drain| drain.is_stop) {
+            if self.owner {
+                // Those that last until now.
+                for warning in self.shared.store.remove_paths() {
+                    log::warn!("{warning}");
+                }
+            }
             if let Some(Err(error)) = pid_file(&self.shared).map(|file| file.remove()) {
                 log::warn!(%error, "the pid file cannot be removed");
             }

@@ -15,11 +15,13 @@ use crate::net::backoff::{Concern, concern};
 use crate::net::gate::State;
 use crate::protocol::incumbent;
 use crate::protocol::{
-    Capabilities, Cause, LATE_SOCKETS, Offer, Outcome, Role, Sockets, ToIncumbent, ToSuccessor,
-    Versions, decode, encode,
+    CONTROL, Capabilities, Cause, LATE_SOCKETS, Offer, Outcome, Role, Sockets, ToIncumbent,
+    ToSuccessor, Versions, decode, encode,
 };
 use crate::run::handover::{Connection, Handover, Started, Unsent};
 use crate::run::input::FromPeer;
+use crate::run::integration::Client;
+use crate::run::onwards::Onwards;
 use crate::run::peer::{DIED, Lent, Letter};
 use crate::socket::{Description, Kind, Socket};
 use crate::sys::log;
@@ -67,6 +69,14 @@ impl Engine {
                 self.hand_over(incumbent::Event::Received(&message));
                 self.offer_late();
                 match message {
+                    ToIncumbent::Events { events } => {
+                        let successor = self.incumbent.successor_pid();
+                        self.hear_events(events, |event| event.pid == successor);
+                    }
+                    ToIncumbent::Client { state } => {
+                        let socket = record.descriptors.into_iter().next();
+                        self.take_client(socket, state);
+                    }
                     ToIncumbent::Credit {
                         connections,
                         consents,
@@ -81,6 +91,25 @@ impl Engine {
                 });
             }
         }
+    }
+
+    /// Serves a client that another generation has passed on.
+    pub(super) fn take_client(&self, socket: Option<OwnedFd>, state: String) {
+        match socket {
+            Some(socket) => self
+                .shared
+                .options
+                .integrations
+                .take_client(Client { socket, state }),
+            None => log::debug!("a client came without its socket"),
+        }
+    }
+
+    /// Shows those who have clients where they go on.
+    pub(super) fn show_successor(&self) {
+        let peer = self.handover.as_ref().and_then(Handover::peer);
+        let peer = peer.filter(|_| self.incumbent.successor_can(CONTROL));
+        *self.shared.onwards() = peer.map(|peer| Onwards::new(peer.sender(), self.claimed.clone()));
     }
 
     pub(super) fn spawned(&mut self, number: u64, result: io::Result<Started>) {
@@ -192,7 +221,11 @@ impl Engine {
             Action::StartTimer(timer) => {
                 let options = &self.shared.options;
                 let after = match timer {
-                    incumbent::Timer::Ready => options.ready_timeout,
+                    incumbent::Timer::Ready => self
+                        .waiting
+                        .as_ref()
+                        .and_then(|asker| asker.changes.as_ref()?.ready_timeout)
+                        .unwrap_or(options.ready_timeout),
                     incumbent::Timer::Commit | incumbent::Timer::Probation => {
                         options.commit_timeout
                     }
@@ -272,7 +305,17 @@ impl Engine {
                  when it has drained: the successor goes on in the background"
             );
         }
-        let program = self.shared.options.program.resolve(&self.origin.start);
+        let program = &self.shared.options.program;
+        let program = match self
+            .waiting
+            .as_ref()
+            .and_then(|asker| asker.changes.as_ref())
+        {
+            Some(changes) => program
+                .changed(&changes.program)
+                .resolve(&self.origin.start),
+            None => program.resolve(&self.origin.start),
+        };
         let connection = Connection::new().and_then(|connection| {
             let unsent = connection.fill(self.offer(&connection)?);
             Ok((connection, unsent))
@@ -433,7 +476,7 @@ impl Engine {
                         cause => cause.to_string(),
                     },
                     exit: failure.ended.clone(),
-                    stderr: lines.clone(),
+                    stderr: lines.iter().map(|line| shortened(line)).collect(),
                     elapsed_ms,
                 });
                 self.assert_pid_file();
@@ -504,3 +547,14 @@ pub(super) fn letter(message: &ToSuccessor, descriptors: Vec<Lent>) -> Option<Le
         }
     }
 }
+
+/// The beginning of a line of others, as much as is worth keeping.
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(MOST_OF_A_LINE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+/// How many characters of a line of standard error are kept.
+const MOST_OF_A_LINE: usize = 500;

@@ -26,6 +26,7 @@ use super::handover::Handover;
 use super::input::{Input, MainEnd, Reply};
 use super::old::Old;
 use super::peer::Peer;
+use super::program::Changes;
 use super::shared::Shared;
 use super::start::{Inheritance, Offered};
 use crate::lifecycle::event::What;
@@ -124,6 +125,7 @@ pub(crate) struct Engine {
 struct Asker {
     id: u64,
     reply: Option<Reply>,
+    changes: Option<Box<Changes>>,
 }
 
 impl Engine {
@@ -204,6 +206,7 @@ impl Engine {
             for old in &engine.older {
                 old.watch(engine.shared.queue.clone());
             }
+            engine.show_older();
         }
         engine.offered = offer;
         if orphaned {
@@ -221,8 +224,7 @@ impl Engine {
             predecessor = self.shared.predecessor.as_ref().map(|p| p.pid),
             "initialising"
         );
-        let predecessor = self.shared.predecessor.as_ref().map(|p| p.pid);
-        self.note(What::Initialising { predecessor });
+        self.tell_of_the_start();
         self.later(READY_OVERDUE, Input::ReadyOverdue);
         for action in std::mem::take(&mut self.unperformed) {
             self.perform_as_successor(action);
@@ -252,14 +254,19 @@ impl Engine {
     fn take(&mut self, input: Input) {
         match input {
             Input::Signal(signal) => self.signal(signal),
-            Input::Trigger { asker, reply } => self.trigger(asker, reply),
+            Input::Trigger {
+                asker,
+                reply,
+                changes,
+            } => self.trigger(asker, reply, changes),
             Input::AskerGone { asker } => {
                 let mut askers = self.waiting.iter().chain(&self.asking);
                 if askers.any(|waiting| waiting.id == asker) {
                     self.succeed(protocol::successor::Event::AskerGone);
                 }
             }
-            Input::Stop => self.stop("the program"),
+            Input::Stop { by } => self.stop(by),
+            Input::Abort { by } => self.cut_short(by),
             Input::Ready => {
                 let elapsed_ms = self.shared.set_phase(Phase::Ready);
                 log::info!(
@@ -285,13 +292,7 @@ impl Engine {
             Input::Predecessor(from) => self.heard_from_predecessor(from),
             Input::Older(record) => self.heard_from_older(&record),
             Input::OlderGone { generation } => {
-                if let Some(at) = self.older.iter().position(|o| o.generation == generation) {
-                    let old = self.older.remove(at);
-                    self.note(What::OlderEnded {
-                        older: generation,
-                        older_pid: old.pid,
-                    });
-                }
+                self.older_ended(generation);
                 self.older_gone();
                 self.listen_to_older();
             }
@@ -375,12 +376,12 @@ impl Engine {
             });
         } else if is_one_of(&options.handover_signals) {
             log::debug!(%signal, "trigger");
-            self.trigger(0, None);
+            self.trigger(0, None, None);
         }
     }
 
-    fn trigger(&mut self, id: u64, reply: Option<Reply>) {
-        let asker = Asker { id, reply };
+    fn trigger(&mut self, id: u64, reply: Option<Reply>, changes: Option<Box<Changes>>) {
+        let asker = Asker { id, reply, changes };
         self.ask(Some(asker), protocol::successor::Event::Trigger);
     }
 
@@ -412,6 +413,7 @@ impl Engine {
 
     fn main_ended(&mut self, end: MainEnd) {
         self.main = Some(end.clone());
+        self.show_ending();
         if self.drain.is_some() || end == MainEnd::Dropped {
             return;
         }

@@ -59,6 +59,13 @@ impl Engine {
                 reason: truncated().to_string(),
             });
         }
+        if let ToSuccessor::Events { events } = message {
+            return self.hear_events(events, |event| self.is_of_others(event));
+        }
+        if let ToSuccessor::Client { state } = message {
+            let socket = record.descriptors.into_iter().next();
+            return self.take_client(socket, state);
+        }
         if let ToSuccessor::Sockets(sockets) = &message {
             match adopt(sockets, record.descriptors, &self.shared.store) {
                 Ok(()) => {}
@@ -69,9 +76,6 @@ impl Engine {
                     return self.succeed(successor::Event::Failed(failed));
                 }
             }
-        }
-        if let ToSuccessor::Events { events } = message {
-            return self.hear_events(events);
         }
         self.released |= matches!(message, ToSuccessor::Released {});
         match message {
@@ -87,8 +91,7 @@ impl Engine {
     pub(super) fn predecessor_gone(&mut self) {
         if let Some(predecessor) = &self.shared.predecessor {
             predecessor.exited.cancel();
-            let generation = predecessor.generation;
-            self.older.retain(|old| old.generation != generation);
+            self.older_ended(predecessor.generation);
         }
         self.listen_to_older();
         // Nobody else forwards what a child of this generation, started early, still writes.
@@ -186,6 +189,8 @@ impl Engine {
         self.note(What::Serving {
             endpoints: self.shared.endpoints(),
         });
+        // From here on the predecessor has nothing to report of this one.
+        self.shared.record.forward(None);
     }
 
     pub(super) fn become_owner(&mut self) {
@@ -258,10 +263,30 @@ impl Engine {
             channel: Arc::new(channel),
             pidfd: offered.incumbent.take().map(Arc::new),
             heard: false,
+            capabilities: offered.offer.capabilities.clone(),
         };
         old.watch(self.shared.queue.clone());
         self.older.push(old);
         self.limit_older();
+        self.show_older();
+    }
+
+    /// Takes a generation off the list of those that drain, if it is on it.
+    pub(super) fn older_ended(&mut self, generation: u32) {
+        let Some(at) = self.older.iter().position(|o| o.generation == generation) else {
+            return;
+        };
+        let older_pid = self.older.remove(at).pid;
+        self.note(What::OlderEnded {
+            older: generation,
+            older_pid,
+        });
+        self.show_older();
+    }
+
+    /// Shows those who ask which generations before this one still drain.
+    pub(super) fn show_older(&self) {
+        self.shared.older.send_replace(self.older.clone());
     }
 
     /// With more old generations than may drain, the oldest end soon.

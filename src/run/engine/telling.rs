@@ -1,5 +1,6 @@
 //! What happens in a generation that drains is told to the one that serves: all that its record has,
-//! and all that comes into it, so that the newest generation knows of every older one.
+//! and all that comes into it, so that the newest generation knows of every older one. And what
+//! happens in one that starts is told to the one before it.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,9 +14,10 @@ use super::incumbent::letter;
 use crate::lifecycle::event::Event;
 use crate::lifecycle::link::Link;
 use crate::lifecycle::token::Token;
-use crate::protocol::{EVENTS, ToSuccessor, decode};
+use crate::protocol::{EVENTS, ToIncumbent, ToSuccessor, decode, encode};
 use crate::run::handover::Handover;
 use crate::run::input::Input;
+use crate::run::peer::Letter;
 use crate::sys::channel::{Channel, Record};
 use crate::sys::log;
 
@@ -44,14 +46,13 @@ impl Engine {
         if !self.incumbent.successor_can(EVENTS) {
             return;
         }
-        let (generation, say) = (self.shared.generation, peer.mouth());
+        let (successor, sender) = (self.incumbent.successor_pid(), peer.sender());
         let tell = move |events: &[Arc<Event>]| {
             // What the successor has told itself, it knows.
-            let known = events.iter().filter(|event| event.generation <= generation);
-            let values = known.filter_map(|event| serde_json::to_value(&**event).ok());
-            ToSuccessor::events(values.collect())
+            let told = events.iter().filter(|event| event.pid != successor);
+            ToSuccessor::events(as_json(told))
                 .filter_map(|message| letter(&message, Vec::new()))
-                .for_each(&say);
+                .for_each(|letter| sender.send(letter));
         };
         let (before, mut news) = self.shared.record.watch();
         let over = Token::new();
@@ -80,17 +81,44 @@ impl Engine {
         self.telling = Some(Telling { task, over });
     }
 
-    /// Takes what older generations tell into the record.
-    pub(super) fn hear_events(&self, events: Vec<serde_json::Value>) {
+    /// Has the predecessor told what happens until this generation serves.
+    pub(super) fn tell_of_the_start(&self) {
+        let can = self
+            .offered
+            .as_ref()
+            .is_some_and(|offered| offered.offer.capabilities.has(EVENTS));
+        let (true, Some(peer)) = (can, &self.predecessor) else {
+            return;
+        };
+        let sender = peer.sender();
+        self.shared.record.forward(Some(Box::new(move |events| {
+            let events = as_json(events.iter());
+            match encode(&ToIncumbent::Events { events }) {
+                Ok(record) => sender.send(Letter::plain(record)),
+                Err(error) => log::debug!(%error, "an event is too long to be told"),
+            }
+        })));
+    }
+
+    /// Records what a neighbour tells and can know of.
+    pub(super) fn hear_events(
+        &self,
+        events: Vec<serde_json::Value>,
+        can_know: impl Fn(&Event) -> bool,
+    ) {
         for event in events {
             match serde_json::from_value::<Event>(event) {
-                Ok(event) if event.generation < self.shared.generation => {
-                    self.shared.record.insert(event);
-                }
-                Ok(event) => log::debug!(?event, "not an event of an older generation"),
+                Ok(event) if can_know(&event) => self.shared.record.insert(event),
+                Ok(event) => log::debug!(?event, "not an event that a neighbour can know of"),
                 Err(error) => log::debug!(%error, "not an event"),
             }
         }
+    }
+
+    /// Whether it has happened in an older generation, or in a successor that has failed before this
+    /// one.
+    pub(super) fn is_of_others(&self, event: &Event) -> bool {
+        event.generation <= self.shared.generation && event.pid != std::process::id()
     }
 
     /// Reads what an older generation says, where the one that followed it, whose part that was, has
@@ -123,9 +151,17 @@ impl Engine {
 
     pub(super) fn heard_from_older(&self, record: &Record) {
         match decode::<ToSuccessor>(&record.bytes) {
-            Ok(ToSuccessor::Events { events }) => self.hear_events(events),
+            Ok(ToSuccessor::Events { events }) => {
+                self.hear_events(events, |event| self.is_of_others(event));
+            }
             // It was meant for the one that has gone.
             other => log::debug!(?other, "from an older generation"),
         }
     }
+}
+
+/// Events as a neighbour is told them. One that only a newer generation knows has no form here.
+fn as_json<'a>(events: impl Iterator<Item = &'a Arc<Event>>) -> Vec<serde_json::Value> {
+    let events = events.map(|event| serde_json::to_value(&**event));
+    events.filter_map(Result::ok).collect()
 }

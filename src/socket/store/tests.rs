@@ -883,7 +883,7 @@ proptest! {
             }
             let offer = store.offer();
             prop_assert_eq!(offer.len(), before + fresh);
-            let mut seen = std::collections::HashSet::new();
+            let mut seen = HashSet::new();
             for (_, socket) in &offer {
                 prop_assert!(seen.insert(nix::sys::stat::fstat(socket).unwrap().st_ino));
             }
