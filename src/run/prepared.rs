@@ -32,7 +32,7 @@ use crate::lifecycle::token::Token;
 use crate::lifecycle::tracker::Tracker;
 use crate::net::gate::State;
 use crate::protocol::{Failed, Stage};
-use crate::socket::{Store, identify};
+use crate::socket::{Store, identify, is_kept, restore};
 use crate::sys::inherited::{Inherited, Start};
 use crate::sys::log;
 use crate::sys::process;
@@ -51,6 +51,8 @@ pub struct Prepared {
     handlers: Handlers,
     /// The mask of the service's threads.
     mask: SigSet,
+    /// The names under which descriptors were kept while the service was down.
+    kept: Vec<String>,
     /// What was seen before there was a record, at times since boot.
     seen: [(Duration, What); 2],
 }
@@ -78,8 +80,22 @@ impl Prepared {
 
         let mut sockets = activated.len();
         let store = Store::new();
+        let (mut kept, mut restored) = (Vec::new(), Vec::new());
         for (descriptor, name) in activated {
-            store.insert_inherited(identify(name, descriptor)?);
+            match name {
+                Some(name) if is_kept(&name) => {
+                    kept.push(name.clone());
+                    restored.push((descriptor, name));
+                }
+                name => store.insert_inherited(identify(name, descriptor)?),
+            }
+        }
+        let (restored, problems) = restore(restored);
+        for problem in problems {
+            log::warn!("what was kept is of no use any more: {problem}");
+        }
+        for inherited in restored {
+            store.insert_inherited(inherited);
         }
         let inherited_mask =
             signals::blocked().map_err(|error| Error::io("could not read the mask", error))?;
@@ -108,6 +124,7 @@ impl Prepared {
             inheritance,
             handlers,
             mask,
+            kept,
             seen: [executed, adopted],
         })
     }
@@ -223,14 +240,16 @@ impl Prepared {
             mask: self.mask,
             blocked,
         };
-        let shared = Arc::new(Shared::new(
+        let mut shared = Shared::new(
             self.options,
             (generation, self.seen[0].0),
             predecessor,
             self.store,
             queue,
             (tracker, tasks),
-        ));
+        );
+        shared.kept = self.kept;
+        let shared = Arc::new(shared);
         for (time, what) in self.seen {
             shared.record.insert(Event::at(time, generation, what));
         }

@@ -44,6 +44,9 @@ pub(crate) struct Shared {
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) components: Components,
     pub(crate) tokens: Tokens,
+    /// The names under which descriptors were kept while the service was down.
+    #[allow(dead_code, reason = "only integrations look, and each is a feature")]
+    pub(crate) kept: Vec<String>,
     /// What has happened, for those who watch.
     pub(crate) record: Arc<Record>,
     /// The generations before this one that still drain, the oldest first.
@@ -119,6 +122,7 @@ impl Shared {
             tracker,
             tasks,
             components: Components::new(Arc::clone(&record)),
+            kept: Vec::new(),
             record,
             tokens: Tokens::new(),
             ready_called: tokio::sync::Mutex::new(false),

@@ -22,12 +22,15 @@ pub(super) struct Endpoints {
     entries: BTreeMap<Id, Entry>,
     next: Id,
     index: Index,
+    /// Whether one of them is a connection.
+    connection: bool,
 }
 
 impl Endpoints {
     pub(super) fn insert(&mut self, entry: Entry) {
         let id = self.next;
         self.next += 1;
+        self.connection |= entry.is_connection();
         self.index.insert(id, &entry);
         self.entries.insert(id, entry);
     }
@@ -246,6 +249,11 @@ impl Endpoints {
         });
         let ids = all.into_iter().flatten().chain(some.into_iter().flatten());
         ids.filter_map(|id| self.entries.get(&id))
+    }
+
+    /// Has systemd passed a connection in the place of a socket that listens?
+    pub(super) fn has_connection(&self) -> bool {
+        self.connection
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use socket2::SockRef;
+
 use super::description::{Description, key};
 use super::kind::Kind;
 use super::options::Options;
@@ -127,6 +129,14 @@ impl Entry {
 
     pub(super) fn is_activated(&self) -> bool {
         self.sockets().any(|socket| socket.is_activated())
+    }
+
+    /// Is it a connection that systemd has accepted?
+    pub(super) fn is_connection(&self) -> bool {
+        let connected = |socket: &Arc<Socket>| {
+            socket.kind() == Kind::Descriptor && SockRef::from(socket.as_ref()).peer_addr().is_ok()
+        };
+        self.is_activated() && self.sockets().any(connected)
     }
 
     pub(super) fn has_kind(&self, kinds: &[Kind]) -> bool {

@@ -39,6 +39,11 @@ pub(super) enum Problem {
     AlreadyClaimed { hint: &'static str },
     #[error("systemd passed no socket of this name, and `systemd:` is never bound afresh")]
     NotActivated,
+    #[error(
+        "systemd passed a connection, because the socket unit has Accept=yes: expected a socket \
+         that listens, which takes Accept=no"
+    )]
+    Connection,
     #[error("it overlaps {state} `{other}` on {address}")]
     Overlap {
         state: &'static str,

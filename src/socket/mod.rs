@@ -18,6 +18,7 @@ mod error;
 mod found;
 mod index;
 mod invalid;
+mod kept;
 mod kind;
 mod live;
 mod options;
@@ -37,6 +38,9 @@ pub use self::invalid::InvalidEndpoint;
 pub(crate) use self::claimed::Claimed;
 pub(crate) use self::description::Description;
 pub(crate) use self::error::Error;
+pub(crate) use self::kept::{is_kept, restore};
+#[cfg(feature = "systemd")]
+pub(crate) use self::kept::{is_storable, names as kept_names};
 pub(crate) use self::kind::Kind;
 pub(crate) use self::socket::{Io, Socket};
 pub(crate) use self::store::Store;

@@ -4,7 +4,10 @@ use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
 
 use super::address::Address;
 use super::bind::{Bound, bind, resolve};
@@ -30,6 +33,10 @@ use super::verify::{self, Inherited};
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     inner: Mutex<Endpoints>,
+    /// Told when an endpoint is opened or let go of.
+    changed: Notify,
+    /// Whether somebody outside keeps the sockets beyond the end of the service.
+    kept: AtomicBool,
 }
 
 impl Store {
@@ -110,8 +117,10 @@ impl Store {
         held.check_unclaimed(endpoint, &target, kinds)
             .map_err(refuse)?;
         let ids = held.find(endpoint, &target, kinds).map_err(refuse)?;
+        self.changed.notify_one();
         match ids.split_first() {
             Some((first, others)) => Ok(held.adopt(endpoint, target, *first, others)),
+            None if held.has_connection() => Err(refuse(Problem::Connection)),
             None if endpoint.target == Target::Activated => Err(refuse(Problem::NotActivated)),
             None => Ok(None),
         }
@@ -147,6 +156,7 @@ impl Store {
             warnings,
         };
         held.insert(entry);
+        self.changed.notify_one();
         Ok(claimed)
     }
 
@@ -210,11 +220,14 @@ impl Store {
 
     /// Closes what was inherited and not claimed, removes its paths, and gives its keys.
     ///
+    /// What came by activation stays: systemd passes it once, and a later generation may want it.
+    ///
     /// Only when the predecessor has exited, since it may serve on them until then, and not during
     /// a handover, since the successor may want them.
     pub(crate) fn close_unclaimed(&self) -> Vec<String> {
         let mut held = self.lock();
-        let unclaimed = held.ids(Entry::is_unclaimed);
+        self.changed.notify_one();
+        let unclaimed = held.ids(|entry| entry.is_unclaimed() && !entry.is_activated());
         unclaimed
             .into_iter()
             .filter_map(|id| held.remove(id))
@@ -226,6 +239,15 @@ impl Store {
                 entry.key()
             })
             .collect()
+    }
+
+    /// The keys of what came by activation and was not claimed.
+    pub(crate) fn unclaimed_by_activation(&self) -> Vec<String> {
+        let held = self.lock();
+        let unclaimed = held
+            .iter()
+            .filter(|entry| entry.is_unclaimed() && entry.is_activated());
+        unclaimed.map(Entry::key).collect()
     }
 
     /// Everything there is, in the order in which it came, with its descriptors
@@ -300,6 +322,7 @@ impl Store {
         let mut held = self.lock();
         let id = held.by_key(key).map(|(id, _)| id);
         let entry = id.and_then(|id| held.remove(id));
+        self.changed.notify_one();
         entry.map_or_else(Vec::new, |entry| entry.sockets().cloned().collect())
     }
 
@@ -320,9 +343,33 @@ impl Store {
         }
     }
 
-    /// Removes all paths, on the final stop. Gives what could not be removed.
+    /// Removes all paths, on the final stop, unless the sockets are kept outside. Gives what could not
+    /// be removed.
     pub(crate) fn remove_paths(&self) -> Vec<String> {
-        self.remove_paths_of(|_| true)
+        match self.kept.load(Ordering::Relaxed) {
+            true => Vec::new(),
+            false => self.remove_paths_of(|_| true),
+        }
+    }
+
+    /// Notes that somebody outside keeps the sockets, so that clients can go on to connect when the
+    /// service has ended: the paths must stay.
+    #[allow(
+        dead_code,
+        reason = "only integrations keep sockets, and each is a feature"
+    )]
+    pub(crate) fn set_kept(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until an endpoint was opened or let go of, since this was last waited for. For one that
+    /// waits.
+    #[allow(
+        dead_code,
+        reason = "only integrations wait for it, and each is a feature"
+    )]
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// The same, but for those of some endpoints, by [their keys](Claimed::key).

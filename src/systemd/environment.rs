@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::notify::Address;
+use super::unit::Unit;
 
 /// The variables that systemd speaks through (`sd_notify(3)`, `systemd.exec(5)`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,12 +16,19 @@ pub(super) struct Environment {
     watchdog_pid: Option<u32>,
     /// The process that systemd has executed (since 248).
     exec_pid: Option<u32>,
+    /// `FDSTORE`: the room in the descriptor store (since 254).
+    store: Option<usize>,
+    unit: Unit,
 }
 
 impl Environment {
     /// Reads it. Nothing is removed: it belongs to the program.
     pub(super) fn read() -> Self {
-        Self::of(|key| std::env::var_os(key))
+        let mut this = Self::of(|key| std::env::var_os(key));
+        if this.notify_socket.is_some() || this.exec_pid == Some(std::process::id()) {
+            this.unit = Unit::read();
+        }
+        this
     }
 
     fn of(variable: impl Fn(&str) -> Option<OsString>) -> Self {
@@ -33,6 +41,8 @@ impl Environment {
                 .map(Duration::from_micros),
             watchdog_pid: pid("WATCHDOG_PID"),
             exec_pid: pid("SYSTEMD_EXEC_PID"),
+            store: number("FDSTORE").and_then(|max| usize::try_from(max).ok()),
+            unit: Unit::default(),
         }
     }
 
@@ -63,6 +73,11 @@ impl Environment {
         self.watchdog.filter(|_| is_meant)
     }
 
+    /// How many descriptors systemd keeps while the service is down.
+    pub(super) fn room(&self) -> usize {
+        self.store.or(self.unit.store_max()).unwrap_or(0)
+    }
+
     /// What is wrong with the way in which systemd has started the first generation.
     pub(super) fn warnings(&self, own: u32) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -79,6 +94,7 @@ impl Environment {
             )),
             _ => {}
         }
+        warnings.extend(self.unit.warnings());
         warnings
     }
 }

@@ -5,6 +5,8 @@
 
 mod builder;
 mod environment;
+mod keeping;
 mod notify;
 mod speaker;
 mod status;
+mod unit;

@@ -13,10 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::environment::Environment;
+use super::keeping::Keeping;
 use super::notify::Address;
 use super::status::Status;
 use crate::error::Error;
 use crate::lifecycle::event::{Event, What};
+use crate::lifecycle::phase::Phase;
 use crate::run::{Integration, Shared};
 use crate::sys::log;
 
@@ -77,7 +79,8 @@ impl Integration for Systemd {
             let (orders, queue) = mpsc::unbounded_channel();
             *self.orders.lock().unwrap_or_else(PoisonError::into_inner) = Some(orders);
             let watchdog = self.environment.watchdog(is_successor);
-            let speaker = Speaker::new(address, watchdog, Arc::clone(&shared));
+            let room = self.environment.room();
+            let speaker = Speaker::new(address, watchdog, room, Arc::clone(&shared));
             tokio::spawn(speaker.run(queue));
         }
         futures::future::ready(Ok(())).boxed()
@@ -111,10 +114,11 @@ struct Speaker {
     /// Until when a start may be extended.
     start_until: Instant,
     failed: bool,
+    keeping: Keeping,
 }
 
 impl Speaker {
-    fn new(address: Address, watchdog: Option<Duration>, shared: Arc<Shared>) -> Self {
+    fn new(address: Address, watchdog: Option<Duration>, room: usize, shared: Arc<Shared>) -> Self {
         let ready_timeout = shared.options.ready_timeout.min(LONGEST_START);
         Self {
             address,
@@ -127,6 +131,7 @@ impl Speaker {
             leaving: false,
             start_until: Instant::now() + ready_timeout,
             failed: false,
+            keeping: Keeping::new(room, &shared),
             shared,
         }
     }
@@ -158,6 +163,7 @@ impl Speaker {
                     Err(RecvError::Lagged(missed)) => log::debug!(missed, "events were missed"),
                     Err(RecvError::Closed) => return,
                 },
+                () = self.shared.store.changed() => self.keep().await,
                 () = tick(&mut sign_of_life) => {
                     if !self.status.is_starting() {
                         self.say("WATCHDOG=1").await;
@@ -217,6 +223,7 @@ impl Speaker {
         let stopping = self.stopping.then(|| "STOPPING=1".to_owned());
         let fields: Vec<_> = [reloading, stopping].into_iter().flatten().collect();
         self.tell(&fields.join("\n")).await;
+        self.keep().await;
         match kept {
             Some(order) => !self.obey(order).await,
             None => true,
@@ -246,7 +253,10 @@ impl Speaker {
             return self.tell("").await;
         }
         match &event.what {
-            What::Serving { .. } => self.tell("READY=1").await,
+            What::Serving { .. } => {
+                self.tell("READY=1").await;
+                self.keep().await;
+            }
             What::HandoverBegins {} => {
                 self.reloading = true;
                 let extension = self.extension();
@@ -307,6 +317,30 @@ impl Speaker {
                 done.send(()).ok();
                 true
             }
+        }
+    }
+
+    /// Lets systemd keep what this generation listens on, and nothing else.
+    async fn keep(&mut self) {
+        let changes = self.keeping.changes(&self.shared.store);
+        // Looked at afterwards: a drain changes the phase, and then lets go of the sockets, which
+        // are to be kept all the same.
+        let serves = self.shared.phase() == Phase::Serving;
+        if !self.is_main || self.leaving || self.stopping || !serves {
+            return;
+        }
+        for name in changes.stale {
+            self.say(&format!("FDSTOREREMOVE=1\nFDNAME={name}")).await;
+            self.keeping.removed(&name);
+        }
+        for (names, socket) in changes.fresh {
+            for (name, descriptor) in names.iter().zip(socket.descriptors()) {
+                // A listener is not to be given up when nobody else has it.
+                let message = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}");
+                self.send(&message, &[descriptor]).await;
+            }
+            self.keeping.added(names);
+            self.shared.store.set_kept();
         }
     }
 

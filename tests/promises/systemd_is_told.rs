@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use handover_tests::load::Request;
 use handover_tests::{Identity, LIMIT, Signal};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg, sockopt};
 
@@ -135,6 +136,58 @@ async fn the_new_main_process_tells_of_the_drain_of_the_old_ones() {
         let message = manager.status(told);
         assert_eq!(message.pid, third.pid);
     }
+}
+
+/// What a generation listens on is kept by systemd, each descriptor once, under a name of its own,
+/// until it is not listened on any more.
+#[tokio::test]
+async fn listeners_are_kept_by_systemd() {
+    let fixture = Fixture::new();
+    let path = fixture.path("app.sock");
+    let fixture = fixture
+        .env("FDSTORE", "8")
+        .env("FIXTURE_UNIX", format!("unix:{}", path.display()));
+    let manager = Manager::in_directory_of(&fixture);
+    let running = manager.start(&fixture).await;
+    let first = running.identity().await;
+    manager.find("READY=1");
+    let mut names = Vec::new();
+    for kind in ["s.0.1..http=127.0.0.1%3a0", "s.0.1.", "l.0.1."] {
+        let kept = manager.find("FDSTORE=1");
+        assert_eq!((kept.pid, kept.descriptors.len()), (first.pid, 1));
+        assert!(kept.fields.iter().any(|field| field == "FDPOLL=0"));
+        let name = kept
+            .fields
+            .iter()
+            .find_map(|field| field.strip_prefix("FDNAME=handover."));
+        let name = name.expect("a name").to_owned();
+        assert!(name.starts_with(kind), "{name}");
+        names.push(name);
+    }
+
+    // One more, while it serves.
+    let bound = Request::post("/bind", "extra=127.0.0.1:0");
+    running.ask(&bound).await;
+    let kept = manager.find("FDSTORE=1");
+    assert!(kept.fields[2].ends_with(".extra=127.0.0.1%3a0"), "{kept:?}");
+
+    let second = running.hand_over(first).await;
+    manager.expect_reload(first, second);
+    // Nobody has claimed the extra one.
+    let removed = manager.find("FDSTOREREMOVE=1");
+    assert_eq!(removed.pid, second.pid);
+    assert!(
+        removed.fields[1].ends_with(".extra=127.0.0.1%3a0"),
+        "{removed:?}"
+    );
+
+    signal(second, Signal::TERM);
+    running.ended(2).await;
+    let is_of_store = |field: &String| field.starts_with("FDSTORE");
+    for message in manager.rest() {
+        assert!(!message.fields.iter().any(is_of_store), "{message:?}");
+    }
+    assert!(path.exists(), "clients may go on to connect");
 }
 
 /// Holds a request that has no end, in this generation.

@@ -191,6 +191,9 @@ impl Engine {
         });
         // From here on the predecessor has nothing to report of this one.
         self.shared.record.forward(None);
+        if self.offered.is_none() && self.predecessor.is_none() {
+            self.close_unclaimed();
+        }
     }
 
     pub(super) fn become_owner(&mut self) {
@@ -226,6 +229,13 @@ impl Engine {
         let keys = self.shared.store.close_unclaimed();
         if !keys.is_empty() {
             log::warn!(endpoints = ?keys, "inherited endpoints that nobody claimed are closed");
+        }
+        let keys = self.shared.store.unclaimed_by_activation();
+        if !keys.is_empty() {
+            log::warn!(
+                endpoints = ?keys,
+                "systemd has passed sockets that nobody claimed: they are kept for a successor"
+            );
         }
     }
 
