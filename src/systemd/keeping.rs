@@ -94,6 +94,10 @@ impl Keeping {
         self.stored.extend(names);
     }
 
+    pub(super) fn has_any(&self) -> bool {
+        self.room > 0 && !self.stored.is_empty()
+    }
+
     fn tell(&mut self, endpoint: &str, why: &str) {
         if self.told.insert(endpoint.to_owned()) {
             log::warn!("systemd cannot keep `{endpoint}`: it {why}");

@@ -340,6 +340,8 @@ impl Speaker {
                 self.send(&message, &[descriptor]).await;
             }
             self.keeping.added(names);
+        }
+        if self.keeping.has_any() {
             self.shared.store.set_kept();
         }
     }
