@@ -249,6 +249,7 @@
 //! |---|---|
 //! | `HANDOVER_CHANNEL` | device and inode of the socket to the predecessor, which is standard input at that moment; believed only if they agree, so that a child of the service is not fooled. Never set it |
 //! | `LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_FDS_FIRST_FD` | socket activation, as in [sd_listen_fds(3)] and by [systemfd](https://github.com/mitsuhiko/systemfd); read by the first generation, hidden from the later ones |
+//! | `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`, `FDSTORE`, `SYSTEMD_EXEC_PID` | how systemd is spoken to, as in [sd_notify(3)]; read by `Builder::systemd` only, and left as they are |
 //!
 //! # Platform
 //!
@@ -282,6 +283,7 @@
 //! [how it works]: https://docs.rs/crate/handover/latest/source/docs/how-it-works.md
 //! [draining]: https://docs.rs/crate/handover/latest/source/docs/draining.md
 //! [migrating]: https://docs.rs/crate/handover/latest/source/docs/migrating.md
+//! [sd_notify(3)]: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 //! [sd_listen_fds(3)]: https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
 #![cfg_attr(
     feature = "axum",

@@ -53,8 +53,7 @@ impl Unit {
         }
         if let Some(mode @ ("process" | "none")) = self.last("KillMode") {
             warn(format!(
-                "the unit has KillMode={mode}: what still drains outlives a stop; remove it, or set \
-                 KillMode=mixed"
+                "the unit has KillMode={mode}: what still drains outlives a stop; remove it"
             ));
         }
         for command in self.settings.get("ExecReload").into_iter().flatten() {
