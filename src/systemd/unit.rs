@@ -145,8 +145,12 @@ impl Unit {
 /// The unit in the path of a control group, and whether it is one of a user's manager.
 fn unit_of(cgroup: &str) -> Option<(String, bool)> {
     let is_ours = |line: &&str| line.starts_with("0::") || line.contains(":name=systemd:");
-    let path = cgroup.lines().find(is_ours)?.rsplit_once(':')?.1;
-    let unit = path.rsplit('/').find(|part| part.ends_with(".service"))?;
+    // In a container systemd may use one of two hierarchies, and be the root of the other.
+    let (path, unit) = cgroup.lines().filter(is_ours).find_map(|line| {
+        let path = line.rsplit_once(':')?.1;
+        let unit = path.rsplit('/').find(|part| part.ends_with(".service"))?;
+        Some((path, unit))
+    })?;
     // A user's manager is a service itself.
     let is_user = path.contains("/user@") && !unit.starts_with("user@");
     Some((unit.trim_start_matches('_').to_owned(), is_user))
