@@ -40,6 +40,13 @@ pub(crate) async fn sockets_of_every_kind_are_taken(machine: Machine) {
     assert_eq!(app.show().await.main_pid(), first.pid);
     sockets.all_answer(&machine, first).await;
 
+    // What the service does not ask for is not kept from whoever reads its log.
+    let unclaimed = app.logs(0, "nobody claimed").await;
+    assert!(
+        unclaimed.message().contains("unclaimed.socket"),
+        "{unclaimed}"
+    );
+
     // They pass through handovers like all others.
     let mut incumbent = first;
     for _ in 0..3 {

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use handover_tests::load::{Kind, Request, ask};
-use handover_tests::{Identity, Load, Target, within};
+use handover_tests::{Identity, LIMIT, Load, Target, within};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -217,6 +217,12 @@ impl<'m> App<'m> {
             .into_iter()
             .fold(plan, |plan, kind| plan.clients(kind, 2));
         plan.start()
+    }
+
+    /// A load that makes a connection for each request. It may wait long, for a start.
+    pub(crate) fn load_of_new_connections(&self) -> Load {
+        let plan = Load::on(self.target.clone()).clients(Kind::New, 4);
+        plan.timeout(LIMIT).start()
     }
 }
 

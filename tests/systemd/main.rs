@@ -31,5 +31,6 @@ mod limits;
 mod machine;
 mod reloads;
 mod starters;
+mod store;
 mod units;
 mod warnings;
