@@ -33,6 +33,10 @@ struct Name {
 ///
 /// None where it is not to be kept: what systemd has passed it has itself, and another descriptor
 /// than a socket that can be verified is the program's. Nor where the names would be too long.
+#[cfg_attr(
+    not(feature = "systemd"),
+    allow(dead_code, reason = "only that integration keeps sockets")
+)]
 pub(crate) fn names(description: &Description) -> Option<Vec<String>> {
     if !is_storable(description) {
         return None;
@@ -54,6 +58,10 @@ pub(crate) fn names(description: &Description) -> Option<Vec<String>> {
 }
 
 /// Is it a socket that this service has, and nobody else?
+#[cfg_attr(
+    not(feature = "systemd"),
+    allow(dead_code, reason = "only that integration keeps sockets")
+)]
 pub(crate) fn is_storable(description: &Description) -> bool {
     !description.activated && description.kind != Kind::Descriptor
 }
@@ -122,6 +130,10 @@ fn restore_one(
 }
 
 impl Name {
+    #[cfg_attr(
+        not(feature = "systemd"),
+        allow(dead_code, reason = "only that integration keeps sockets")
+    )]
     fn to_text(&self) -> String {
         let letter = if self.is_lock { 'l' } else { 's' };
         let mut text = format!("{PREFIX}{letter}.{}.{}.", self.index, self.count);
@@ -180,6 +192,10 @@ impl Name {
 
 const PREFIX: &str = "handover.";
 /// `FDNAME_MAX` of systemd.
+#[cfg_attr(
+    not(feature = "systemd"),
+    allow(dead_code, reason = "only that integration keeps sockets")
+)]
 const LONGEST: usize = 255;
 
 #[cfg(test)]
