@@ -346,9 +346,14 @@ impl Store {
     /// Removes all paths, on the final stop, unless the sockets are kept outside. Gives what could not
     /// be removed.
     pub(crate) fn remove_paths(&self) -> Vec<String> {
+        self.remove_paths_but(&HashSet::new())
+    }
+
+    /// The same, but for those of some endpoints, by [their keys](Claimed::key).
+    pub(crate) fn remove_paths_but(&self, keys: &HashSet<String>) -> Vec<String> {
         match self.kept.load(Ordering::Relaxed) {
             true => Vec::new(),
-            false => self.remove_paths_of(|_| true),
+            false => self.remove_paths_of(|entry| !keys.contains(&entry.key())),
         }
     }
 
@@ -370,11 +375,6 @@ impl Store {
     )]
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
-    }
-
-    /// The same, but for those of some endpoints, by [their keys](Claimed::key).
-    pub(crate) fn remove_paths_but(&self, keys: &HashSet<String>) -> Vec<String> {
-        self.remove_paths_of(|entry| !keys.contains(&entry.key()))
     }
 
     /// Removes the paths that this generation bound itself, when it fails before it has served.
