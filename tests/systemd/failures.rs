@@ -8,6 +8,7 @@ use crate::machine::Machine;
 on_each_version! {
     a_failed_reload_changes_nothing_and_says_why,
     a_successor_that_is_killed_changes_nothing,
+    a_reload_that_asks_for_the_outcome_fails_with_the_handover,
 }
 
 async fn a_failed_reload_changes_nothing_and_says_why(machine: Machine) {
@@ -71,6 +72,30 @@ async fn a_successor_that_is_killed_changes_nothing(machine: Machine) {
         incumbent = app.reload(incumbent).await;
     }
     nothing_lost(load).await;
+    app.stop().await;
+}
+
+/// `ExecReload=` with the command, which waits.
+async fn a_reload_that_asks_for_the_outcome_fails_with_the_handover(machine: Machine) {
+    let app = App::new(&machine, "app", 7000);
+    app.load(
+        "Type=notify\n\
+         Environment=FIXTURE_CONTROL=unix:/run/app/control.sock\n\
+         ExecReload=/usr/local/bin/handover --socket /run/app/control.sock upgrade",
+    )
+    .await;
+    let mut incumbent = app.start().await;
+    for faults in ["init:fail", "ready:kill", "start:exit0"] {
+        app.set_faults(faults);
+        let reload = machine.attempt(["systemctl", "reload", &app.unit()]).await;
+        reload.expect_err("the handover fails, and so does the reload");
+        app.status("handover failed").await;
+        assert_eq!(app.show().await.get("ActiveState"), "active");
+        app.assert_serves(incumbent).await;
+
+        app.set_faults("");
+        incumbent = app.reload(incumbent).await;
+    }
     app.stop().await;
 }
 

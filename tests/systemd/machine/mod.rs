@@ -207,4 +207,5 @@ fn enter(pid: u32) -> std::process::Command {
 const PROGRAMS: &[(&str, &str)] = &[
     (env!("CARGO_BIN_EXE_fixture"), "fixture"),
     (env!("CARGO_BIN_EXE_example-systemd"), "app"),
+    (env!("CARGO_BIN_EXE_handover-command"), "handover"),
 ];
