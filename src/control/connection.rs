@@ -320,9 +320,18 @@ impl Connection {
 
     /// Says a line. A client that does not read it goes.
     pub(super) async fn say(&mut self, line: &[u8]) -> Result<(), Over> {
-        match timeout(UNREAD, self.stream.write_all(line)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Over::Gone),
+        // A process that has ended does not wait long for somebody who does not read.
+        let ended = async {
+            self.host.ended.cancelled().await;
+            sleep(UNREAD_AT_THE_END).await;
+        };
+        tokio::select! {
+            biased;
+            written = timeout(UNREAD, self.stream.write_all(line)) => match written {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(Over::Gone),
+            },
+            () = ended => Err(Over::Gone),
         }
     }
 
@@ -432,5 +441,6 @@ const HALF_LINE: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_secs(300);
 /// How long a client may leave a line unread that has no room.
 const UNREAD: Duration = Duration::from_secs(5);
+const UNREAD_AT_THE_END: Duration = Duration::from_millis(200);
 /// Between the requests of a client that does not wait for its answers.
 const PACE: Duration = Duration::from_millis(1);

@@ -349,7 +349,7 @@ impl Engine {
             telling.finish().await;
         }
         let told = self.shared.options.integrations.finish();
-        if tokio::time::timeout(LAST_WORDS, told).await.is_err() {
+        if tokio::time::timeout(LAST_ANSWERS, told).await.is_err() {
             log::debug!("somebody outside does not listen");
         }
         // After the integrations, whose clients may move at the last moment.
@@ -399,3 +399,6 @@ pub(super) fn pid_file(shared: &Shared) -> Option<PidFile> {
 pub(super) const DEADLINE: &str = "the deadline has come";
 /// How long a neighbour that does not read may keep an ended generation.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long what is outside may keep it. Each integration has a shorter limit of its own for whoever
+/// does not listen; this one is for a machine that has no time for the answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);

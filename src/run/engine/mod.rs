@@ -247,6 +247,9 @@ impl Engine {
                 break;
             }
         }
+        // Whoever waits for an input to be taken has waited long enough, and may be one of those whose
+        // last answers are waited for.
+        drop(inputs);
         self.flush().await;
         self.finish()
     }
