@@ -14,13 +14,25 @@ use crate::sys::channel::{Channel, Record, is_back_pressure};
 use crate::sys::log;
 use crate::sys::watch::watch;
 
+/// What receiving has given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// A record, which was delivered.
+    Record,
+    /// The end of the channel.
+    End,
+    /// Nothing, ever again: others read it.
+    GivenUp,
+}
+
 /// One end of the control channel, for any number of senders and one receiver.
 #[derive(Debug)]
 pub(crate) struct Link {
     channel: AsyncFd<Channel>,
     /// Told when the peer has taken descriptors out of flight.
     taken: Notify,
-    receiving: Mutex<()>,
+    /// Where records are received, one at a time; nothing once others read them.
+    space: Mutex<Option<Vec<u8>>>,
 }
 
 impl Link {
@@ -29,7 +41,8 @@ impl Link {
         Ok(Self {
             channel: watch(channel, Interest::READABLE | Interest::WRITABLE)?,
             taken: Notify::new(),
-            receiving: Mutex::new(()),
+            // Of what no record has reached the kernel gives no memory.
+            space: Mutex::new(Some(vec![0; MAX_RECORD])),
         })
     }
 
@@ -68,31 +81,42 @@ impl Link {
         self.taken.notify_one();
     }
 
-    /// Receives one record and delivers it; `false` is the end of the channel.
+    /// Receives one record and delivers it; `false` is the end of the channel. Waits for ever once
+    /// the channel was [given up](Self::give_up).
     ///
     /// # Cancel safety
     ///
     /// This method is cancel safe.
     pub(crate) async fn receive(&self, deliver: impl Fn(Record)) -> io::Result<bool> {
-        self.channel
-            .async_io(Interest::READABLE, |_| self.receive_now(&deliver))
-            .await
+        let receive = |_: &Channel| self.receive_now(&deliver);
+        match self.channel.async_io(Interest::READABLE, receive).await? {
+            Received::Record => Ok(true),
+            Received::End => Ok(false),
+            Received::GivenUp => std::future::pending().await,
+        }
     }
 
     /// Delivers the next record if it has arrived already.
-    pub(crate) fn receive_now(&self, deliver: impl Fn(Record)) -> io::Result<bool> {
+    pub(crate) fn receive_now(&self, deliver: impl Fn(Record)) -> io::Result<Received> {
         // Over both steps: whoever finds nothing here knows that everything was delivered.
-        let _receiving = self
-            .receiving
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        Ok(match self.channel().receive_in_part(MAX_RECORD)? {
+        let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(space) = &mut *space else {
+            // Not an error that asks to wait: a channel whose peer has gone is ready for ever.
+            return Ok(Received::GivenUp);
+        };
+        Ok(match self.channel().receive_in_part(space)? {
             Some(record) => {
                 deliver(record);
-                true
+                Received::Record
             }
-            None => false,
+            None => Received::End,
         })
+    }
+
+    /// Receives nothing more, not even the end of the channel: a later generation reads what comes.
+    /// What was received has been delivered.
+    pub(crate) fn give_up(&self) {
+        *self.space.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The channel itself, to be lent to a later generation.

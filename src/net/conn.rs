@@ -10,6 +10,7 @@ use std::sync::Arc;
 #[cfg(feature = "hyper")]
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
@@ -55,6 +56,8 @@ pub struct Conn {
     peer: Peer,
     door: Arc<Door>,
     course: Course,
+    /// The epoch in which it was refused.
+    refused: u32,
     aside: Option<Box<Aside>>,
 }
 
@@ -75,8 +78,8 @@ enum Course {
     Fresh(Manner),
     /// Give what was read before.
     Unread,
-    /// Wait for the successor's answer.
-    Leaving,
+    /// Wait for the successor's answer; if that is no, it is what it was before.
+    Leaving(Option<Manner>),
     /// It has moved.
     Moved,
 }
@@ -100,6 +103,7 @@ impl Conn {
             peer,
             door,
             course: Course::Fresh(Manner::Untouched),
+            refused: 0,
             aside: None,
         }
     }
@@ -229,6 +233,8 @@ impl Conn {
     /// }
     /// ```
     ///
+    /// Where the successor is itself being replaced at this moment, it goes to the one after that.
+    ///
     /// # Errors
     ///
     /// The connection, where the successor does not take it: it has gone, it lacks descriptors, or
@@ -243,12 +249,23 @@ impl Conn {
         unread: impl Into<Vec<u8>>,
         state: impl Into<Vec<u8>>,
     ) -> Result<(), Self> {
-        match self
-            .depart(Manner::Resumed, unread.into(), state.into())
-            .await
-        {
-            None => Ok(()),
-            Some(kept) => Err(kept),
+        let (mut unread, state) = (unread.into(), state.into());
+        let mut prospect = self.door.prospect(Manner::Resumed);
+        let mut conn = self;
+        loop {
+            let decided = tokio::time::timeout(SUPERSEDED, prospect.decided()).await;
+            let epoch = conn.door.epoch();
+            let Some(kept) = conn
+                .depart(Manner::Resumed, std::mem::take(&mut unread), state.clone())
+                .await
+            else {
+                return Ok(());
+            };
+            // Whoever has refused it may have been replaced meanwhile.
+            if decided.is_err() || kept.door.epoch() == epoch {
+                return Err(kept);
+            }
+            conn = kept;
         }
     }
 
@@ -260,13 +277,13 @@ impl Conn {
         state: Vec<u8>,
     ) -> impl Future<Output = Option<Self>> + Send + use<> {
         unread.append(&mut self.take_unread());
-        self.leave(manner, unread, state);
+        self.leave(manner, unread, state, None);
         let mut conn = Some(self);
         poll_fn(move |cx| {
             let Some(left) = &mut conn else {
                 return Poll::Ready(None);
             };
-            if left.course == Course::Leaving && !ready!(left.poll_answer(cx, READER)) {
+            if matches!(left.course, Course::Leaving(_)) && !ready!(left.poll_answer(cx, READER)) {
                 conn = None;
             }
             Poll::Ready(conn.take())
@@ -274,7 +291,8 @@ impl Conn {
     }
 
     /// Sends it to the successor, and lets `kept` go on with what it does not take, with `unread` in
-    /// front: nothing has to wait for the answer.
+    /// front: nothing has to wait for the answer. As long as nothing is read from it, it moves by
+    /// itself when somebody else may take it.
     #[cfg(feature = "hyper")]
     pub(crate) fn send_off(
         mut self,
@@ -293,14 +311,21 @@ impl Conn {
             state: Vec::new(),
         };
         let door = Arc::clone(&self.door);
+        self.refused = door.epoch();
         let resume: Resume = Box::new(move |cargo| {
-            self.stay(cargo);
+            self.stay(cargo, Some(manner));
             kept(self);
         });
         let kept = Kept::Resumed(Mutex::new(resume));
         if let Some((cargo, kept)) = door.leave(manner, cargo, kept) {
             kept.give(cargo);
         }
+    }
+
+    /// Whether somebody may yet take it who has not said so.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn may_move_yet(&self) -> bool {
+        self.door.is_expectant()
     }
 
     /// Sends it on as it came, or closes it where nobody can take it.
@@ -323,8 +348,9 @@ impl Conn {
         }
     }
 
-    /// Puts it on the lane; without effect where the successor does not take it.
-    fn leave(&mut self, manner: Manner, unread: Vec<u8>, state: Vec<u8>) {
+    /// Puts it on the lane; without effect where the successor does not take it. It is `fresh` then,
+    /// as before.
+    fn leave(&mut self, manner: Manner, unread: Vec<u8>, state: Vec<u8>, fresh: Option<Manner>) {
         let Some(Here { tracked, stream }) = self.here.take() else {
             return;
         };
@@ -335,17 +361,19 @@ impl Conn {
             state,
         };
         let (asker, answer) = oneshot::channel();
+        self.refused = self.door.epoch();
         match self.door.leave(manner, cargo, Kept::Awaited(asker)) {
             None => {
                 self.aside().answer = Some(answer);
-                self.course = Course::Leaving;
+                self.course = Course::Leaving(fresh);
             }
-            Some((cargo, _)) => self.stay(cargo),
+            Some((cargo, _)) => self.stay(cargo, fresh),
         }
     }
 
-    /// Goes on with a connection that was not taken; it does not try again by itself.
-    fn stay(&mut self, cargo: Cargo) {
+    /// Goes on with a connection that was not taken. One that is `fresh` tries again by itself, when
+    /// somebody else may take it.
+    fn stay(&mut self, cargo: Cargo, fresh: Option<Manner>) {
         let Cargo {
             tracked,
             stream,
@@ -353,7 +381,7 @@ impl Conn {
             ..
         } = cargo;
         self.here = Some(Here { tracked, stream });
-        self.course = Course::Touched;
+        self.course = fresh.map_or(Course::Touched, Course::Fresh);
         self.put_back(unread);
     }
 
@@ -398,9 +426,13 @@ impl Conn {
             .into_iter()
             .flatten()
             .for_each(Waker::wake);
+        let fresh = match self.course {
+            Course::Leaving(fresh) => fresh,
+            _ => None,
+        };
         match answer {
             Ok(cargo) => {
-                self.stay(cargo);
+                self.stay(cargo, fresh);
                 Poll::Ready(true)
             }
             Err(_) => {
@@ -421,12 +453,12 @@ impl Conn {
                 Course::Touched => return self.poll_stream(cx, buf),
                 // A clean end.
                 Course::Moved => return Poll::Ready(Ok(())),
-                Course::Leaving => {
+                Course::Leaving(_) => {
                     ready!(self.poll_answer(cx, READER));
                 }
-                Course::Fresh(manner) if self.door.takes(manner) => {
+                Course::Fresh(manner) if self.leaves(manner) => {
                     let unread = self.take_unread();
-                    self.leave(manner, unread, Vec::new());
+                    self.leave(manner, unread, Vec::new(), Some(manner));
                 }
                 Course::Fresh(manner) => {
                     if self.gives_unread(buf) {
@@ -443,7 +475,7 @@ impl Conn {
                         here.tracked.wait(cx.waker());
                     }
                     // Looked at again after the registration: an opening in between wakes nobody.
-                    if !self.door.takes(manner) {
+                    if !self.leaves(manner) {
                         return Poll::Pending;
                     }
                 }
@@ -455,6 +487,11 @@ impl Conn {
                 }
             }
         }
+    }
+
+    /// Whether somebody takes it who has not refused it.
+    fn leaves(&self, manner: Manner) -> bool {
+        self.door.takes(manner) && self.refused != self.door.epoch()
     }
 
     /// Gives what was put back; tells whether there was some.
@@ -508,8 +545,12 @@ impl Conn {
         match self.course {
             Course::Touched | Course::Unread | Course::Moved => {}
             Course::Fresh(_) => self.touch(),
-            Course::Leaving => {
+            Course::Leaving(_) => {
                 ready!(self.poll_answer(cx, WRITER));
+                // What is written makes it this generation's for good.
+                if let Course::Fresh(_) = self.course {
+                    self.touch();
+                }
             }
         }
         Poll::Ready(match &mut self.here {
@@ -526,6 +567,9 @@ fn moved(peer: &Peer) -> io::Error {
     )
 }
 
+/// How long a connection that is to move waits, in which nobody serves it, for the successor of a
+/// successor.
+const SUPERSEDED: Duration = Duration::from_secs(1);
 const READER: usize = 0;
 const WRITER: usize = 1;
 
@@ -588,7 +632,7 @@ impl AsyncWrite for Conn {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.course == Course::Leaving {
+        if let Course::Leaving(_) = self.course {
             ready!(self.poll_answer(cx, WRITER));
         }
         match &mut self.here {

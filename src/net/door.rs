@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -30,6 +30,8 @@ pub(crate) struct Door {
 
     /// What the successor takes, as a copy that costs one load.
     takes: AtomicU8,
+    /// The epoch of the view, as another.
+    epoch: AtomicU32,
     view: watch::Sender<View>,
     migrating: Token,
 
@@ -48,6 +50,8 @@ pub(crate) struct View {
     takes: Manners,
     /// Whether the successor has yet to say.
     expected: bool,
+    /// Changes when somebody else may take connections: what was refused may be asked again.
+    epoch: u32,
 }
 
 /// One manner's part of a [`View`], as it changes.
@@ -73,6 +77,7 @@ impl Door {
             lane: Arc::clone(&lane),
             gate,
             takes: AtomicU8::new(0),
+            epoch: AtomicU32::new(0),
             view: watch::Sender::new(View::CLOSED),
             migrating: Token::new(),
             manners: AtomicU8::new(bit(Manner::Untouched)),
@@ -113,6 +118,17 @@ impl Door {
         Manners::from_bits(self.takes.load(Ordering::Acquire)).has(manner)
     }
 
+    /// Tells the times apart that somebody takes connections.
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody has yet to say what is taken.
+    #[cfg(feature = "hyper")]
+    pub(super) fn is_expectant(&self) -> bool {
+        self.view.borrow().expected
+    }
+
     /// Reached when the successor takes connections that the application hands over.
     pub(super) fn migrating(&self) -> Token {
         self.migrating.clone()
@@ -136,6 +152,7 @@ impl Door {
     }
 
     pub(super) fn show(&self, view: View) {
+        self.epoch.store(view.epoch, Ordering::Release);
         self.takes.store(view.takes.bits(), Ordering::Release);
         if view.takes.has(Manner::Resumed) {
             self.migrating.cancel();
@@ -236,10 +253,15 @@ impl View {
     pub(super) const CLOSED: Self = Self {
         takes: Manners::from_bits(0),
         expected: false,
+        epoch: 0,
     };
 
-    pub(super) fn new(takes: Manners, expected: bool) -> Self {
-        Self { takes, expected }
+    pub(super) fn new(takes: Manners, expected: bool, epoch: u32) -> Self {
+        Self {
+            takes,
+            expected,
+            epoch,
+        }
     }
 
     pub(super) fn takes(self) -> Manners {
@@ -263,7 +285,7 @@ impl Prospect {
         }
     }
 
-    /// Waits until the successor takes no such connections any more.
+    /// Waits until those who take such connections now take none any more.
     ///
     /// # Cancel safety
     ///
@@ -271,9 +293,10 @@ impl Prospect {
     #[cfg(feature = "hyper")]
     pub(crate) async fn over(&mut self) {
         let manner = self.manner;
+        let epoch = self.view.borrow().epoch;
+        let over = |view: &View| !view.takes.has(manner) || view.epoch != epoch;
         // A door that has gone takes none either.
-        let closed = self.view.wait_for(|view| !view.takes.has(manner)).await;
-        drop(closed);
+        drop(self.view.wait_for(over).await);
     }
 
     /// Whether it can still come true.

@@ -40,15 +40,18 @@ pub(crate) enum Stage {
     /// There is no successor, or none that could take connections.
     #[default]
     Closed,
-    /// There is one, which has not said yet what it takes.
+    /// There is one that may take some. What it has said is kept until this generation has let go.
+    /// Or there was one, which is itself being replaced.
     Expected,
-    /// It has said.
+    /// This generation has let go: they move as soon as the successor says that it takes them.
     Open,
 }
 
 #[derive(Default)]
 struct Inner {
     stage: Stage,
+    /// Counts the times that somebody else may take connections.
+    epoch: u32,
     /// Whether an endpoint of which the successor has said nothing is no longer hoped for.
     decided: bool,
     credit: u64,
@@ -100,7 +103,48 @@ impl Lane {
         }
     }
 
-    /// The successor has said what it takes: opens the lane.
+    /// What the successor takes may move: this generation has let go, or another one has taken the
+    /// place of a successor that was [replaced](Self::suspend).
+    pub(crate) fn open(&self) {
+        {
+            let mut inner = self.lock();
+            if inner.stage != Stage::Expected {
+                return;
+            }
+            inner.stage = Stage::Open;
+            inner.decided = false;
+            inner.epoch += 1;
+            inner.show();
+        }
+        self.tracker.wake_waiting();
+    }
+
+    /// The successor is itself being replaced: what it has granted counts no longer, and what was
+    /// not sent is given back. Whoever comes after it may take connections.
+    pub(crate) fn suspend(&self) {
+        let waiting = {
+            let mut inner = self.lock();
+            if inner.stage == Stage::Closed {
+                return;
+            }
+            inner.stage = Stage::Expected;
+            inner.decided = false;
+            inner.epoch += 1;
+            inner.credit = 0;
+            inner.takes.clear();
+            inner.show();
+            inner.count = 0;
+            std::mem::take(&mut inner.waiting)
+        };
+        waiting.into_values().flatten().for_each(Departure::keep);
+    }
+
+    /// Tells the times apart that somebody may take connections.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.lock().epoch
+    }
+
+    /// The successor says what it takes; the last word counts.
     ///
     /// # Errors
     ///
@@ -119,20 +163,25 @@ impl Lane {
             if inner.stage == Stage::Closed {
                 return Ok(());
             }
-            inner.stage = Stage::Open;
             inner.credit = credit.saturating_sub(inner.count as u64);
             inner.takes.extend(consents);
+            if inner.stage == Stage::Expected {
+                return Ok(());
+            }
             inner.show();
         }
         self.tracker.wake_waiting();
         Ok(())
     }
 
-    /// Hopes no longer for endpoints of which the successor has said nothing.
-    pub(crate) fn decide(&self) {
+    /// Hopes no longer for endpoints of which nobody has said anything, if nothing has changed since
+    /// that epoch.
+    pub(crate) fn decide(&self, epoch: u32) {
         let mut inner = self.lock();
-        inner.decided = true;
-        inner.show();
+        if inner.epoch == epoch {
+            inner.decided = true;
+            inner.show();
+        }
     }
 
     /// Closes the lane, and gives back what was not sent.
@@ -161,6 +210,12 @@ impl Lane {
         }
         inner.count -= batch.len();
         Some((key, batch))
+    }
+
+    /// Whether every connection of this generation waits in it.
+    pub(crate) fn is_complete(&self) -> bool {
+        let waiting = self.lock().count;
+        waiting >= self.tracker.open()
     }
 
     pub(super) fn add(&self, key: &str, door: &Arc<Door>) {
@@ -231,8 +286,10 @@ impl Inner {
         let takes = self.takes.get(key).copied();
         match self.stage {
             Stage::Closed => View::CLOSED,
-            Stage::Expected | Stage::Open => {
-                View::new(takes.unwrap_or_default(), takes.is_none() && !self.decided)
+            Stage::Expected => View::new(Manners::default(), !self.decided, self.epoch),
+            Stage::Open => {
+                let expected = takes.is_none() && !self.decided;
+                View::new(takes.unwrap_or_default(), expected, self.epoch)
             }
         }
     }

@@ -248,6 +248,22 @@ impl Listener {
         self.door.migrating()
     }
 
+    /// Sends small segments at once, unless the endpoint says something about that: what is accepted
+    /// inherits it.
+    #[cfg(feature = "tonic")]
+    pub(crate) fn no_delay_by_default(&self) {
+        if self.endpoint.options().no_delay.is_some() {
+            return;
+        }
+        for socket in self.sockets.iter().map(AsyncFd::get_ref) {
+            if let Io::Tcp(listener) = socket.io() {
+                if let Err(error) = socket2::SockRef::from(listener).set_tcp_nodelay(true) {
+                    log::debug!(endpoint = %self.endpoint, %error, "small segments are delayed");
+                }
+            }
+        }
+    }
+
     /// Goes on with connections of HTTP/1.1, which come between two of their requests.
     #[cfg(feature = "hyper")]
     pub(crate) fn serves_http1(&self) {

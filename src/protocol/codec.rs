@@ -218,13 +218,20 @@ mod tests {
             Just(ToSuccessor::Released {}),
             Just(ToSuccessor::Stop {}),
             any::<String>().prop_map(|state| ToSuccessor::Client { state }),
+            Just(ToSuccessor::Lanes {}),
             (
-                (any::<u64>(), any::<String>(), any::<u64>()),
+                (
+                    any::<u64>(),
+                    any::<Option<u32>>(),
+                    any::<String>(),
+                    any::<u64>()
+                ),
                 prop::collection::vec(connection(), 0..9)
             )
-                .prop_map(|((batch, endpoint, parcel), connections)| {
+                .prop_map(|((batch, to, endpoint, parcel), connections)| {
                     ToSuccessor::Connections {
                         batch,
+                        to,
                         endpoint,
                         parcel,
                         connections,
@@ -250,12 +257,19 @@ mod tests {
             Just(ToIncumbent::Stopping {}),
             any::<u64>().prop_map(|deadline_ms| ToIncumbent::Shorten { deadline_ms }),
             any::<String>().prop_map(|state| ToIncumbent::Client { state }),
-            (any::<u64>(), prop::collection::vec(consent(), 0..9)).prop_map(
-                |(connections, consents)| ToIncumbent::Credit {
-                    connections,
-                    consents
-                }
-            ),
+            (
+                any::<u64>(),
+                any::<Option<u32>>(),
+                prop::collection::vec(consent(), 0..9)
+            )
+                .prop_map(|(connections, generation, consents)| {
+                    ToIncumbent::Credit {
+                        connections,
+                        generation,
+                        consents,
+                    }
+                }),
+            any::<u32>().prop_map(|generation| ToIncumbent::Superseded { generation }),
             (any::<u64>(), any::<Vec<u32>>())
                 .prop_map(|(batch, refused)| ToIncumbent::Moved { batch, refused }),
             events().prop_map(|events| ToIncumbent::Events { events }),

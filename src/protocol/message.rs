@@ -32,6 +32,9 @@ pub(crate) enum ToSuccessor {
     Draining {},
     /// Every `on_drain` of the incumbent has returned: what is exclusive is free.
     Released {},
+    /// What older generations send to this one is the successor's to read from here on; their
+    /// channels came with the Offer. After `Released`.
+    Lanes {},
     /// The service is to stop; sent only after `Serving`.
     Stop {},
     /// Established connections of one endpoint, after `Released`. One descriptor each rides along,
@@ -40,6 +43,10 @@ pub(crate) enum ToSuccessor {
     Connections {
         /// Tells the answers apart.
         batch: u64,
+        /// The generation that may take them: another one that reads this refuses them all.
+        /// Without it, the direct successor.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<u32>,
         /// The key of the endpoint.
         endpoint: String,
         /// The length of all the bytes that belong to them.
@@ -113,13 +120,23 @@ pub(crate) enum ToIncumbent {
         /// The new deadline, in milliseconds of `CLOCK_MONOTONIC`.
         deadline_ms: u64,
     },
-    /// How many more connections can be taken, and by which endpoints; after `Released`, and again
-    /// when an endpoint changes its mind.
+    /// How many more connections can be taken, and by which endpoints; after `Draining`, and again
+    /// when an endpoint changes its mind. They may come after `Released`.
     Credit {
         /// How many more; the last word counts, not the sum.
         connections: u64,
+        /// Who takes them. A newer generation takes the place of an older one. Without it, the
+        /// direct successor.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        generation: Option<u32>,
         /// What each endpoint takes from here on.
         consents: Vec<Consent>,
+    },
+    /// The generation that takes connections is itself being replaced. It takes no more; its
+    /// successor will say what it takes.
+    Superseded {
+        /// The one that is replaced.
+        generation: u32,
     },
     /// The connections of one `Connections` record belong to this generation, which has not touched
     /// them yet.
@@ -167,6 +184,7 @@ impl ToSuccessor {
             Self::HandOver {} => "hand_over",
             Self::Draining {} => "draining",
             Self::Released {} => "released",
+            Self::Lanes {} => "lanes",
             Self::Stop {} => "stop",
             Self::Connections { .. } => "connections",
             Self::Events { .. } => "events",
@@ -202,6 +220,7 @@ impl ToIncumbent {
             Self::Stopping {} => "stopping",
             Self::Shorten { .. } => "shorten",
             Self::Credit { .. } => "credit",
+            Self::Superseded { .. } => "superseded",
             Self::Moved { .. } => "moved",
             Self::Events { .. } => "events",
             Self::Client { .. } => "client",

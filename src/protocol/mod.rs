@@ -29,4 +29,4 @@ pub(crate) use migration::{Connection, Consent, Manner};
 pub(crate) use offer::{Offer, Older, Role};
 pub(crate) use sockets::Sockets;
 pub(crate) use successor::Successor;
-pub(crate) use version::{CONTROL, Capabilities, EVENTS, LATE_SOCKETS, MIGRATION, Versions};
+pub(crate) use version::{CONTROL, Capabilities, EVENTS, LANES, LATE_SOCKETS, MIGRATION, Versions};

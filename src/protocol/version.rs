@@ -17,6 +17,9 @@ pub(crate) const CONTROL: &str = "control";
 /// once it drains.
 pub(crate) const EVENTS: &str = "events";
 
+/// Whether the lanes from older generations pass to the successor of the one that they led to.
+pub(crate) const LANES: &str = "lanes";
+
 /// A range of versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Versions {
@@ -83,9 +86,9 @@ impl Capabilities {
         let known: &[&str] = if cfg!(handover_protocol = "older") {
             &[]
         } else if cfg!(handover_protocol = "newer") {
-            &[LATE_SOCKETS, MIGRATION, EVENTS, "novelty"]
+            &[LATE_SOCKETS, MIGRATION, EVENTS, LANES, "novelty"]
         } else {
-            &[LATE_SOCKETS, MIGRATION, EVENTS]
+            &[LATE_SOCKETS, MIGRATION, EVENTS, LANES]
         };
         let control = cfg!(feature = "control") && !cfg!(handover_protocol = "older");
         let known = known.iter().chain(control.then_some(&CONTROL));

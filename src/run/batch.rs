@@ -46,7 +46,7 @@ impl Batch {
     }
 
     /// The record that they are sent with.
-    pub(crate) fn describe(&self, batch: u64, endpoint: String) -> ToSuccessor {
+    pub(crate) fn describe(&self, batch: u64, to: u32, endpoint: String) -> ToSuccessor {
         let connections: Vec<_> = self
             .departures
             .iter()
@@ -58,6 +58,7 @@ impl Batch {
             .collect();
         ToSuccessor::Connections {
             batch,
+            to: Some(to),
             endpoint,
             parcel: connections.iter().map(|c| c.unread + c.state).sum(),
             connections,

@@ -51,8 +51,10 @@ pub(crate) enum Input {
     Mark(oneshot::Sender<()>),
     /// From the predecessor.
     Predecessor(FromPeer),
-    /// From an older generation than the predecessor, which nobody else reads any more.
-    Older(Record),
+    /// From an older generation, whose lane this one has taken over.
+    Older { generation: u32, record: Record },
+    /// What older generations had sent has been answered: the rest is the successor's to read.
+    LanesGivenUp,
     /// An older generation has ended.
     OlderGone { generation: u32 },
     /// The successor's program was started, or not.
@@ -75,7 +77,7 @@ pub(crate) enum Input {
     /// Connections could not be sent.
     Unsent { batch: u64 },
     /// The successor has had its time to say what it takes.
-    LaneOverdue,
+    LaneOverdue { epoch: u32 },
     /// Every `on_drain` has returned or met its limit.
     HooksDrained,
     /// The last connection or task has gone, or a server waits at the end of its listener.

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::input::Input;
-use super::peer::{exit_of, exited};
+use super::peer::{Peer, exit_of, exited};
 use crate::protocol::{CONTROL, Capabilities, Older, ToIncumbent, encode};
 use crate::sys::channel::Channel;
 use crate::sys::log;
@@ -27,8 +27,6 @@ pub(crate) struct Old {
     pub(crate) deadline: Duration,
     pub(crate) channel: Arc<OwnedFd>,
     pub(crate) pidfd: Option<Arc<OwnedFd>>,
-    /// Whether this generation reads what it says, because none between the two is left to do so.
-    pub(crate) heard: bool,
     pub(crate) capabilities: Capabilities,
 }
 
@@ -72,6 +70,22 @@ impl Old {
             }
             queue.send(Input::OlderGone { generation }).ok();
         });
+    }
+
+    /// Takes over its lane: reads what it says from here on.
+    ///
+    /// # Errors
+    ///
+    /// When this process lacks a descriptor.
+    pub(crate) fn take_over(&self, queue: UnboundedSender<Input>) -> io::Result<Peer> {
+        let generation = self.generation;
+        let channel = Channel::from(self.channel.as_fd().try_clone_to_owned()?);
+        let failed = move |error| log::debug!(generation, %error, "it does not listen");
+        let lane = Peer::new(channel, failed)?;
+        lane.read(move |record| {
+            queue.send(Input::Older { generation, record }).ok();
+        });
+        Ok(lane)
     }
 
     /// Asks it to end by an earlier deadline.

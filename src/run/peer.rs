@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -10,28 +11,33 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::batch::Batch;
 use super::input::FromPeer;
-use crate::lifecycle::link::Link;
+use crate::lifecycle::link::{Link, Received};
 use crate::socket::Socket;
-use crate::sys::channel::Channel;
+use crate::sys::channel::{Channel, Record};
 use crate::sys::log;
 use crate::sys::watch::watch;
 
-/// The channel to a neighbour: a queue in front of it keeps the order of what is sent.
+/// The channel to a neighbour: a queue in front of it keeps the order of what is sent. What finds
+/// the queue empty and room in the channel goes at once.
 #[derive(Debug)]
 pub(crate) struct Peer {
     link: Arc<Link>,
     outbox: mpsc::UnboundedSender<Outgoing>,
+    /// How much is in the queue or on its way.
+    queued: Arc<AtomicUsize>,
 }
 
 /// Sends to a neighbour from elsewhere, for as long as its channel is on the runtime.
 #[derive(Debug, Clone)]
-pub(crate) struct Sender(mpsc::UnboundedSender<Outgoing>);
+pub(crate) struct Sender {
+    outbox: mpsc::UnboundedSender<Outgoing>,
+    queued: Arc<AtomicUsize>,
+}
 
 /// What waits to be sent.
 enum Outgoing {
-    Letter(Letter),
-    /// A letter whose loss somebody has to hear of.
-    Registered(Letter, Box<dyn FnOnce() + Send>),
+    /// A letter, and what is done where it cannot be sent.
+    Letter(Letter, Option<Box<dyn FnOnce() + Send>>),
     /// Done when everything before it was sent, or has failed.
     Then(Box<dyn FnOnce() + Send>),
 }
@@ -59,51 +65,78 @@ impl Peer {
     ) -> io::Result<Self> {
         let link = Arc::new(Link::new(channel)?);
         let (outbox, mut queue) = mpsc::unbounded_channel::<Outgoing>();
-        let sender = Arc::clone(&link);
+        let queued = Arc::new(AtomicUsize::new(0));
+        let (sender, left) = (Arc::clone(&link), Arc::clone(&queued));
         tokio::spawn(async move {
             while let Some(outgoing) = queue.recv().await {
-                let (letter, lost) = match outgoing {
-                    Outgoing::Letter(letter) => (letter, None),
-                    Outgoing::Registered(letter, lost) => (letter, Some(lost)),
-                    Outgoing::Then(act) => {
-                        act();
-                        continue;
+                match outgoing {
+                    Outgoing::Letter(letter, lost) => {
+                        let sent = sender.send(&letter.record, &letter.descriptors()).await;
+                        // Whoever hears of its loss wants what was in it.
+                        drop(letter);
+                        if let Err(error) = sent {
+                            failed(error);
+                            if let Some(lost) = lost {
+                                lost();
+                            }
+                        }
                     }
-                };
-                let sent = sender.send(&letter.record, &letter.descriptors()).await;
-                // Whoever hears of its loss wants what was in it.
-                drop(letter);
-                if let Err(error) = sent {
-                    failed(error);
-                    if let Some(lost) = lost {
-                        lost();
-                    }
+                    Outgoing::Then(act) => act(),
                 }
+                left.fetch_sub(1, Ordering::Release);
             }
         });
-        Ok(Self { link, outbox })
+        Ok(Self {
+            link,
+            outbox,
+            queued,
+        })
     }
 
-    /// Queues a record. A neighbour that has gone is noticed by its watch, not here.
+    /// Sends a record, or queues it. A neighbour that has gone is noticed by its watch, not here.
     pub(crate) fn send(&self, letter: Letter) {
-        self.outbox.send(Outgoing::Letter(letter)).ok();
+        if !self.goes_at_once(&letter) {
+            self.queue(Outgoing::Letter(letter, None));
+        }
     }
 
     /// The same for somebody else.
     pub(crate) fn sender(&self) -> Sender {
-        Sender(self.outbox.clone())
+        Sender {
+            outbox: self.outbox.clone(),
+            queued: Arc::clone(&self.queued),
+        }
     }
 
-    /// Queues a record; `lost` is called where it cannot be sent.
+    /// Sends a record, or queues it; `lost` is called where it cannot be sent.
     pub(crate) fn send_registered(&self, letter: Letter, lost: impl FnOnce() + Send + 'static) {
-        let outgoing = Outgoing::Registered(letter, Box::new(lost));
-        self.outbox.send(outgoing).ok();
+        if !self.goes_at_once(&letter) {
+            self.queue(Outgoing::Letter(letter, Some(Box::new(lost))));
+        }
     }
 
     /// Does something when all that was queued so far is sent, or has failed, and none of it is
     /// held here any more.
     pub(crate) fn then(&self, act: impl FnOnce() + Send + 'static) {
-        self.outbox.send(Outgoing::Then(Box::new(act))).ok();
+        match self.is_idle() {
+            true => act(),
+            false => self.queue(Outgoing::Then(Box::new(act))),
+        }
+    }
+
+    /// Whatever keeps a record from going is for the queue to wait for, or to report.
+    fn goes_at_once(&self, letter: &Letter) -> bool {
+        self.is_idle() && letter.post(self.channel()).is_ok()
+    }
+
+    /// Whether nothing is queued or on its way.
+    fn is_idle(&self) -> bool {
+        self.queued.load(Ordering::Acquire) == 0
+    }
+
+    fn queue(&self, outgoing: Outgoing) {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.outbox.send(outgoing).ok();
     }
 
     /// The channel on the runtime.
@@ -117,6 +150,9 @@ impl Peer {
     ///
     /// Nothing that is queued is lost when the future is dropped.
     pub(crate) async fn flush(&self) {
+        if self.is_idle() {
+            return;
+        }
         let (mark, reached) = oneshot::channel();
         self.then(move || {
             // Whoever asked may no longer wait.
@@ -124,6 +160,11 @@ impl Peer {
         });
         // Without an answer there is nobody left who could send.
         reached.await.ok();
+    }
+
+    /// Reads nothing more: a later generation does.
+    pub(crate) fn give_up(&self) {
+        self.link.give_up();
     }
 
     /// Notes that the neighbour has taken descriptors.
@@ -137,7 +178,8 @@ impl Peer {
     }
 
     /// Reads what the neighbour says until its end, and tells its death after everything that it
-    /// said before.
+    /// said before; and later, when no other generation can speak through its end either, that the
+    /// channel is closed.
     ///
     /// Death is the word of the pidfd, because the end of the stream may be held open by a process
     /// that has inherited it; without a pidfd the end of the stream is its death, and with
@@ -175,12 +217,28 @@ impl Peer {
             tell(FromPeer::Deserted);
         });
     }
+
+    /// Reads what an older generation says, whose end is looked for elsewhere.
+    pub(crate) fn read(&self, tell: impl Fn(Record) + Send + Sync + 'static) {
+        let link = Arc::clone(&self.link);
+        tokio::spawn(async move {
+            let tell = |from| match from {
+                FromPeer::Record(record) => tell(record),
+                FromPeer::Broken(error) => {
+                    log::debug!(%error, "an older generation cannot be read")
+                }
+                FromPeer::Gone(_) | FromPeer::Deserted => {}
+            };
+            read(&link, &tell).await;
+        });
+    }
 }
 
 impl Sender {
     /// See [`Peer::send`].
     pub(crate) fn send(&self, letter: Letter) {
-        self.0.send(Outgoing::Letter(letter)).ok();
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.outbox.send(Outgoing::Letter(letter, None)).ok();
     }
 }
 
@@ -221,7 +279,8 @@ pub(crate) const DIED: &str = "died";
 
 /// Tells what has arrived already.
 pub(crate) fn deliver(link: &Link, tell: &impl Fn(FromPeer)) {
-    while let Ok(true) = link.receive_now(|record| tell(FromPeer::Record(record))) {}
+    let tell = |record| tell(FromPeer::Record(record));
+    while let Ok(Received::Record) = link.receive_now(tell) {}
 }
 
 /// Reads until the end of the stream.

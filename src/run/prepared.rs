@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::drain::FOREVER;
-use super::engine::{End, Engine, Origin};
+use super::engine::{Course, End, Engine, Origin};
 use super::input::{Input, MainEnd};
 use super::shared::Shared;
 use super::start::Inheritance;
@@ -323,13 +323,14 @@ async fn tell_signals(handlers: Arc<Watched>, shared: Arc<Shared>) {
 /// Waits for the lifecycle task, and does the least that a service has to do if that one dies of an
 /// error of its own: it goes on serving and obeys the stop signals.
 async fn watch_over(
-    engine: tokio::task::JoinHandle<End>,
+    engine: tokio::task::JoinHandle<Course>,
     shared: &Shared,
     handlers: &Watched,
     end_main: &Token,
 ) -> End {
     let error = match engine.await {
-        Ok(end) => return end,
+        Ok(Course::Over(end)) => return end,
+        Ok(Course::AwaitsMain(rest)) => return rest.run().await,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => panic_message(&*panic),
             Err(error) => error.to_string(),

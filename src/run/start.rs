@@ -219,7 +219,6 @@ impl Offered {
                 deadline: Duration::from_millis(older.deadline_ms.unwrap_or(u64::MAX)),
                 channel: Arc::new(channel),
                 pidfd: Some(Arc::new(pidfd)),
-                heard: false,
                 capabilities: older.capabilities.clone(),
             })
             .collect();

@@ -20,7 +20,7 @@ pub(crate) mod sealed {
 
     use crate::{
         net::{conn::Conn, listener::Listener},
-        serve::transport::Transport,
+        serve::{connect::Accepted, transport::Transport},
     };
 
     #[expect(unnameable_types, reason = "this seals `Accept`")]
@@ -35,7 +35,8 @@ pub(crate) mod sealed {
 
         fn listener(&self) -> &Listener;
 
-        fn conn(io: &Self::Io) -> &Conn;
+        #[expect(private_interfaces, reason = "this seals `Accept`")]
+        fn accepted(io: &Self::Io) -> Accepted<'_>;
     }
 
     impl Source for Listener {
@@ -51,8 +52,13 @@ pub(crate) mod sealed {
             self
         }
 
-        fn conn(io: &Conn) -> &Conn {
-            io
+        #[expect(private_interfaces, reason = "this seals `Accept`")]
+        fn accepted(io: &Conn) -> Accepted<'_> {
+            Accepted {
+                conn: io,
+                #[cfg(feature = "rustls")]
+                tls: None,
+            }
         }
     }
 
@@ -71,8 +77,12 @@ pub(crate) mod sealed {
             self.get_ref()
         }
 
-        fn conn(io: &Self::Io) -> &Conn {
-            io.get_ref()
+        #[expect(private_interfaces, reason = "this seals `Accept`")]
+        fn accepted(io: &Self::Io) -> Accepted<'_> {
+            Accepted {
+                conn: io.get_ref(),
+                tls: Some(io.session()),
+            }
         }
     }
 }

@@ -37,8 +37,9 @@ pub(crate) async fn accept_and_serve<A: Connect, L: Accept>(
     tokio::spawn(follow_drain(Arc::clone(&server), &source, idle_limit));
     let accepting = Accepting(Arc::clone(&server));
     while let Some(io) = accept(&mut source, &server, &aborting).await? {
-        let service = app.connect(L::conn(&io)).await;
-        let peer = L::conn(&io).peer().clone();
+        let accepted = L::accepted(&io);
+        let peer = accepted.conn.peer().clone();
+        let service = app.connect(accepted).await;
         spawn_connection(io, peer, service, &server);
     }
     drop(accepting);

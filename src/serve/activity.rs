@@ -24,6 +24,8 @@ pub(crate) struct Activity {
     body_left: AtomicBool,
     ending: AtomicU8,
     moves: AtomicBool,
+    /// The epoch in which the successor has refused it; 0 in none.
+    refused: AtomicU8,
 }
 
 /// What the end of the connection does to its socket.
@@ -48,6 +50,7 @@ impl Activity {
             body_left: AtomicBool::new(false),
             ending: AtomicU8::new(Ending::Plain as u8),
             moves: AtomicBool::new(false),
+            refused: AtomicU8::new(0),
         })
     }
 
@@ -122,9 +125,21 @@ impl Activity {
         }
     }
 
-    /// Returns whether the connection would move to a successor that takes it.
+    /// Returns whether the connection would move to a successor that takes it, and has not refused it.
     pub(crate) fn moves(&self) -> bool {
-        self.moves.load(Ordering::Relaxed)
+        let refused = || self.refused.load(Ordering::Relaxed) == self.server.phases().epoch();
+        self.moves.load(Ordering::Relaxed) && !refused()
+    }
+
+    /// Notes in which epoch it leaves. If it is refused, it does not ask again before the next.
+    pub(crate) fn leave(&self) {
+        self.refused
+            .store(self.server.phases().epoch(), Ordering::Relaxed);
+    }
+
+    /// Notes that it was not refused: who was to take it is being replaced.
+    pub(crate) fn come_back(&self) {
+        self.refused.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn set_moves(&self, moves: bool) {

@@ -22,17 +22,19 @@ use ::axum::{
     routing::MethodRouter,
     serve::IncomingStream as AxumStream,
 };
-use hyper::body::Incoming;
 #[cfg(feature = "axum-ws")]
 use hyper::upgrade::OnUpgrade;
+use hyper::{body::Incoming, service::Service as _};
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use tower_service::Service;
 
 use super::{
     accept::Accept,
-    body::ExchangeBody,
+    activity::Exchange,
+    body::request_body,
     builder::{Serve, ServeFuture},
-    connect::Connect,
+    connect::{Accepted, Connect},
+    service::Application,
 };
 #[cfg(feature = "axum-ws")]
 use crate::lifecycle::tokens::Tokens;
@@ -144,8 +146,8 @@ impl<M: MakeService, L: Accept> IntoFuture for Serve<App<M>, L> {
 impl<M: MakeService> Connect for App<M> {
     type Service = Adapted<M::Service>;
 
-    async fn connect(&mut self, conn: &Conn) -> Self::Service {
-        let service = self.app.make(IncomingStream { conn }).await;
+    async fn connect(&mut self, accepted: Accepted<'_>) -> Self::Service {
+        let service = self.app.make(IncomingStream { accepted }).await;
         Adapted {
             service: TowerToHyperService::new(service),
             #[cfg(feature = "axum-ws")]
@@ -223,20 +225,59 @@ where
 /// A type of one's own can be made from it by implementing [`Connected`] for it, as with axum's type of this name.
 #[derive(Debug)]
 pub struct IncomingStream<'a> {
-    conn: &'a Conn,
+    accepted: Accepted<'a>,
 }
 
 impl IncomingStream<'_> {
     /// Returns the connection.
     #[must_use]
     pub fn io(&self) -> &Conn {
-        self.conn
+        self.accepted.conn
     }
 
     /// Returns the address of the other end.
     #[must_use]
     pub fn remote_addr(&self) -> &Peer {
-        self.conn.peer()
+        self.accepted.conn.peer()
+    }
+
+    /// Returns the TLS session, whose handshake is complete: protocol, server name, certificates of the client. `None`
+    /// for a connection without TLS.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use axum::{
+    ///     Router,
+    ///     extract::{ConnectInfo, connect_info::Connected},
+    ///     routing::get,
+    /// };
+    /// use handover::{axum::IncomingStream, rustls::TlsListener};
+    ///
+    /// #[derive(Clone)]
+    /// struct ServerName(Option<String>);
+    ///
+    /// impl Connected<IncomingStream<'_>> for ServerName {
+    ///     fn connect_info(stream: IncomingStream<'_>) -> Self {
+    ///         let name = stream.tls().and_then(|session| session.server_name());
+    ///         Self(name.map(str::to_owned))
+    ///     }
+    /// }
+    ///
+    /// # async fn example(listener: TlsListener) -> std::io::Result<()> {
+    /// let app = Router::new().route(
+    ///     "/",
+    ///     get(|ConnectInfo(ServerName(name))| async move { name.unwrap_or_default() }),
+    /// );
+    /// let app = app.into_make_service_with_connect_info::<ServerName>();
+    /// handover::axum::serve(listener, app).await
+    /// # }
+    /// ```
+    #[cfg(feature = "rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    #[must_use]
+    pub fn tls(&self) -> Option<&tokio_rustls::rustls::ServerConnection> {
+        self.accepted.tls
     }
 }
 
@@ -273,17 +314,20 @@ pub(crate) struct Adapted<S> {
     tokens: Arc<Tokens>,
 }
 
-impl<S> hyper::service::Service<hyper::Request<ExchangeBody<Incoming>>> for Adapted<S>
+impl<S> Application for Adapted<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone,
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
 {
-    type Response = Response;
+    type Body = Body;
     type Error = Infallible;
     type Future = TowerToHyperServiceFuture<S, Request>;
 
-    fn call(&self, request: hyper::Request<ExchangeBody<Incoming>>) -> Self::Future {
+    fn call(&self, request: hyper::Request<Incoming>, exchange: &Exchange) -> Self::Future {
         #[cfg_attr(not(feature = "axum-ws"), expect(unused_mut, reason = "no extension"))]
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| request_body(exchange, body));
         #[cfg(feature = "axum-ws")]
         if request.extensions().get::<OnUpgrade>().is_some() {
             request.extensions_mut().insert(Tokens::clone(&self.tokens));

@@ -46,7 +46,6 @@ impl Drop for Unread {
 }
 
 impl<B: Body> ExchangeBody<B> {
-    /// Most requests have no body: those keep nothing open, and cost nothing.
     pub(crate) fn of_request(exchange: &Exchange, body: B) -> Self {
         Self {
             part: (!body.is_end_stream()).then(|| {
@@ -57,14 +56,6 @@ impl<B: Body> ExchangeBody<B> {
             }),
             body,
         }
-    }
-
-    /// Gives the body of a request away, for a service that takes no other. Its end will not be seen.
-    pub(crate) fn into_unwatched(self) -> B {
-        if let Some(Part::Request(unread)) = &self.part {
-            unread.exchange.activity().lose_sight();
-        }
-        self.body
     }
 
     pub(crate) fn of_response(exchange: Exchange, body: B) -> Self {
@@ -101,5 +92,14 @@ impl<B: Body> Body for ExchangeBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// The body of a request, as axum has them. Most requests have none: that takes no memory, and keeps nothing open.
+#[cfg(feature = "axum")]
+pub(crate) fn request_body(exchange: &Exchange, body: hyper::body::Incoming) -> ::axum::body::Body {
+    match body.is_end_stream() {
+        true => ::axum::body::Body::empty(),
+        false => ::axum::body::Body::new(ExchangeBody::of_request(exchange, body)),
     }
 }

@@ -11,9 +11,10 @@ use hyper::{body::Incoming, service::Service};
 
 use super::{
     accept::Accept,
-    body::ExchangeBody,
+    activity::Exchange,
     builder::{Serve, ServeFuture},
-    connect::Connect,
+    connect::{Accepted, Connect},
+    service::Application,
 };
 use crate::net::conn::Conn;
 
@@ -134,7 +135,7 @@ impl<S: HttpService + Clone, L: Accept> IntoFuture for Serve<Cloned<S>, L> {
 impl<S: HttpService + Clone> Connect for Cloned<S> {
     type Service = Adapted<S>;
 
-    async fn connect(&mut self, _: &Conn) -> Adapted<S> {
+    async fn connect(&mut self, _: Accepted<'_>) -> Adapted<S> {
         Adapted(self.0.clone())
     }
 }
@@ -163,8 +164,8 @@ where
 {
     type Service = Adapted<S>;
 
-    async fn connect(&mut self, conn: &Conn) -> Adapted<S> {
-        Adapted((self.0)(conn))
+    async fn connect(&mut self, accepted: Accepted<'_>) -> Adapted<S> {
+        Adapted((self.0)(accepted.conn))
     }
 }
 
@@ -178,12 +179,15 @@ impl<M> fmt::Debug for Made<M> {
 #[derive(Debug)]
 pub(crate) struct Adapted<S>(S);
 
-impl<S: HttpService> Service<Request<ExchangeBody<Incoming>>> for Adapted<S> {
-    type Response = S::Response;
+impl<S: HttpService> Application for Adapted<S> {
+    type Body = S::ResponseBody;
     type Error = S::Error;
     type Future = S::Future;
 
-    fn call(&self, request: Request<ExchangeBody<Incoming>>) -> S::Future {
-        self.0.call(request.map(ExchangeBody::into_unwatched))
+    fn call(&self, request: Request<Incoming>, exchange: &Exchange) -> S::Future {
+        if !request.body().is_end_stream() {
+            exchange.activity().lose_sight();
+        }
+        self.0.call(request)
     }
 }

@@ -60,8 +60,8 @@ impl<I: Transport> Io<I> {
         &self.activity
     }
 
-    /// Sends the connection, which is between two requests, to the successor. `kept` gets it back, as one that does
-    /// not move and begins anew, if the successor does not take it.
+    /// Sends the connection, which is between two requests, to the successor. `kept` gets it back, as one that begins
+    /// anew, if the successor does not take it; it moves only to another one then.
     pub(crate) fn hand_over(self, kept: impl FnOnce(Self) + Send + 'static) {
         let Self {
             transport,
@@ -70,8 +70,11 @@ impl<I: Transport> Io<I> {
             counted,
             ..
         } = self;
+        activity.leave();
         transport.hand_over(ahead, |transport, ahead| {
-            activity.set_moves(false);
+            if transport.may_move_yet() {
+                activity.come_back();
+            }
             activity.restart();
             let mut io = Self::new(transport, activity, counted);
             io.unread(ahead);

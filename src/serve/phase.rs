@@ -16,7 +16,8 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::sync::{Notify, futures::Notified};
 
-/// Where the drain stands. Later is greater.
+/// Where the drain stands. Later is greater, but for two of them: while connections may move, a successor that is itself
+/// replaced takes no more, and the one after it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// There is no drain.
@@ -36,6 +37,8 @@ pub(crate) enum Phase {
 /// The phase that all connections of a server look at.
 #[derive(Debug)]
 pub(crate) struct Phases {
+    /// 0 while there is no drain; then odd while connections may yet move, and even while they do; at the end the
+    /// three phases that nothing comes back from.
     now: AtomicU8,
     /// Told of every change but that to [`Phase::Expecting`].
     changed: Notify,
@@ -46,32 +49,47 @@ pub(crate) struct Phases {
 impl Phases {
     pub(crate) fn new() -> Self {
         Self {
-            now: AtomicU8::new(Phase::Serving as u8),
+            now: AtomicU8::new(SERVING),
             changed: Notify::new(),
             changed_at_all: Notify::new(),
         }
     }
 
     pub(crate) fn now(&self) -> Phase {
-        // Acquire pairs with the Release of `advance`.
-        match self.now.load(Ordering::Acquire) {
-            0 => Phase::Serving,
-            1 => Phase::Expecting,
-            2 => Phase::Moving,
-            3 => Phase::Draining,
-            4 => Phase::LastLook,
-            _ => Phase::Aborting,
+        match self.epoch() {
+            SERVING => Phase::Serving,
+            DRAINING => Phase::Draining,
+            LAST_LOOK => Phase::LastLook,
+            ABORTING => Phase::Aborting,
+            expecting if expecting % 2 == 1 => Phase::Expecting,
+            _ => Phase::Moving,
         }
     }
 
-    /// Moves on to `phase` and wakes every connection that it concerns. Never goes back.
+    /// Tells one time in which connections move from another.
+    pub(crate) fn epoch(&self) -> u8 {
+        // Acquire pairs with the Release of `advance`.
+        self.now.load(Ordering::Acquire)
+    }
+
+    /// Moves on to `phase` and wakes every connection that it concerns. Never goes back behind [`Phase::Draining`].
     ///
     /// Only the one task that follows the drain may call this.
     pub(crate) fn advance(&self, phase: Phase) {
+        let now = self.epoch();
+        let next = match phase {
+            Phase::Serving => SERVING,
+            // Of so many successors of successors nobody is left to take more.
+            Phase::Expecting => (now.saturating_add(1) | 1).min(DRAINING),
+            Phase::Moving => (now / 2 * 2).saturating_add(2).min(DRAINING),
+            Phase::Draining => DRAINING,
+            Phase::LastLook => LAST_LOOK,
+            Phase::Aborting => ABORTING,
+        };
         // A watch that is woken without a change would not register again.
-        if self.now.fetch_max(phase as u8, Ordering::Release) < phase as u8 {
+        if self.now.fetch_max(next, Ordering::Release) < next {
             self.changed_at_all.notify_waiters();
-            if phase != Phase::Expecting {
+            if phase != Phase::Expecting || next == DRAINING {
                 self.changed.notify_waiters();
             }
         }
@@ -87,6 +105,11 @@ impl Phases {
         }
     }
 }
+
+const SERVING: u8 = 0;
+const DRAINING: u8 = u8::MAX - 2;
+const LAST_LOOK: u8 = u8::MAX - 1;
+const ABORTING: u8 = u8::MAX;
 
 pin_project! {
     /// One task's view of the phase.
@@ -207,6 +230,25 @@ mod tests {
         let seen = poll_fn(|cx| Poll::Ready(watch.as_mut().look(cx))).await;
 
         assert_eq!(seen, Phase::Draining);
+    }
+
+    #[test]
+    fn connections_may_move_to_one_after_another() {
+        let phases = Phases::new();
+        let mut epochs = vec![phases.epoch()];
+        for phase in [Phase::Expecting, Phase::Moving].repeat(300) {
+            phases.advance(phase);
+            if phases.now() == Phase::Draining {
+                break;
+            }
+            assert_eq!(phases.now(), phase);
+            epochs.push(phases.epoch());
+        }
+        assert!(epochs.len() > 250 && epochs.is_sorted(), "{epochs:?}");
+        epochs.dedup();
+        assert!(epochs.len() > 250);
+        phases.advance(Phase::Moving);
+        assert_eq!(phases.now(), Phase::Draining);
     }
 
     #[test]

@@ -80,9 +80,13 @@ impl Server {
         let Some(mut prospect) = prospect.filter(Prospect::is_open) else {
             return;
         };
-        self.phases.advance(Phase::Expecting);
-        if prospect.decided().await {
+        while prospect.is_open() {
+            self.phases.advance(Phase::Expecting);
+            if !prospect.decided().await {
+                return;
+            }
             self.phases.advance(Phase::Moving);
+            // Over may mean that another one takes them.
             prospect.over().await;
         }
     }

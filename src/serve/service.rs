@@ -18,34 +18,19 @@ use super::{
     body::ExchangeBody,
 };
 
-/// What the driver serves: a hyper service.
-///
-/// This is a name for the bounds that hyper has, and nothing but them.
-pub(crate) trait Application:
-    Service<
-        Request<ExchangeBody<Incoming>>,
-        Response = Response<Self::Body>,
-        Error: Into<BoxError>,
-        Future: Send + 'static,
-    >
-{
+/// What the driver serves: a service of hyper, but for the body of the request, which it makes itself of the one that
+/// hyper gives. A request is large, and would be moved in memory once more to get another body in between.
+pub(crate) trait Application {
     type Body: Body<Data: Send, Error: Into<BoxError>> + Send + 'static;
+    type Error: Into<BoxError>;
+    type Future: Future<Output = Result<Response<Self::Body>, Self::Error>> + Send + 'static;
+
+    /// Serves one request: `exchange` is open until its response is written, and as long as a body of `request` is
+    /// not read to its end.
+    fn call(&self, request: Request<Incoming>, exchange: &Exchange) -> Self::Future;
 }
 
 type BoxError = Box<dyn Error + Send + Sync>;
-
-impl<S, B> Application for S
-where
-    S: Service<
-            Request<ExchangeBody<Incoming>>,
-            Response = Response<B>,
-            Error: Into<BoxError>,
-            Future: Send + 'static,
-        >,
-    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
-{
-    type Body = B;
-}
 
 /// A service whose exchanges are counted, and whose last response on an HTTP/1 connection says so.
 #[derive(Debug)]
@@ -73,12 +58,12 @@ impl<S: Application> Service<Request<Incoming>> for ExchangeService<S> {
         let exchange = self.activity.begin();
         let version = request.version();
         let tunnel = request.method() == Method::CONNECT;
-        let request = request.map(|body| ExchangeBody::of_request(&exchange, body));
+        let response = self.service.call(request, &exchange);
         ExchangeFuture {
             exchange: Some(exchange),
             version,
             tunnel,
-            response: self.service.call(request),
+            response,
         }
     }
 }

@@ -5,21 +5,23 @@
 
 use std::{convert::Infallible, future::IntoFuture, io, net::SocketAddr};
 
-use ::axum::{Router, body::Body, extract::ConnectInfo, response::Response};
+use ::axum::{Router, body::Body, extract::ConnectInfo};
 use ::tonic::{
     service::Routes,
     transport::server::{Connected, TcpConnectInfo},
 };
 use http::Request;
-use hyper::{body::Incoming, service::Service};
+use hyper::{body::Incoming, service::Service as _};
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 
 use super::{
     accept::Accept,
-    body::ExchangeBody,
+    activity::Exchange,
+    body::request_body,
     builder::{Serve, ServeFuture},
-    connect::Connect,
+    connect::{Accepted, Connect},
     farewell::{Farewell, FarewellBody, FarewellFuture, is_grpc},
+    service::Application,
 };
 use crate::{
     lifecycle::token::Token,
@@ -35,6 +37,9 @@ pub use super::health::{Health, HealthService};
 /// It takes tonic's [`Routes`], and an [`axum::Router`](Router), from which routes can be made as well: so one port
 /// serves both, whatever the client speaks (see below). Handlers find tonic's `remote_addr` and `local_addr` in the
 /// requests of gRPC, and axum's `ConnectInfo<SocketAddr>` and `ConnectInfo<Peer>` in the others.
+///
+/// As with tonic's own server, small messages are sent at once (`TCP_NODELAY`), unless the endpoint says otherwise
+/// ([`Endpoint::no_delay`](crate::Endpoint::no_delay)).
 ///
 /// # The drain
 ///
@@ -93,6 +98,7 @@ pub use super::health::{Health, HealthService};
 ///
 /// A dropped server accepts no more; nothing that it has accepted is lost.
 pub fn serve<L: Accept>(listener: L, routes: impl Into<Routes>) -> Serve<App, L> {
+    listener.listener().no_delay_by_default();
     let closing = listener.listener().closing();
     // As `Routes::prepare` does: done once, and not for each connection.
     let router = routes.into().prepare().into_axum_router();
@@ -118,7 +124,8 @@ impl<L: Accept> IntoFuture for Serve<App, L> {
 impl Connect for App {
     type Service = Adapted;
 
-    async fn connect(&mut self, conn: &Conn) -> Adapted {
+    async fn connect(&mut self, accepted: Accepted<'_>) -> Adapted {
+        let conn = accepted.conn;
         Adapted {
             router: TowerToHyperService::new(self.router.clone()),
             peer: conn.peer().clone(),
@@ -138,13 +145,13 @@ pub(crate) struct Adapted {
     farewell: Farewell,
 }
 
-impl Service<Request<ExchangeBody<Incoming>>> for Adapted {
-    type Response = Response<FarewellBody<Body>>;
+impl Application for Adapted {
+    type Body = FarewellBody<Body>;
     type Error = Infallible;
     type Future = FarewellFuture<TowerToHyperServiceFuture<Router, Request<Body>>>;
 
-    fn call(&self, request: Request<ExchangeBody<Incoming>>) -> Self::Future {
-        let mut request = request.map(Body::new);
+    fn call(&self, request: Request<Incoming>, exchange: &Exchange) -> Self::Future {
+        let mut request = request.map(|body| request_body(exchange, body));
         let grpc = is_grpc(request.headers());
         let extensions = request.extensions_mut();
         if grpc {

@@ -20,6 +20,11 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'sta
         false
     }
 
+    /// Returns whether it may move though nobody takes it now.
+    fn may_move_yet(&self) -> bool {
+        false
+    }
+
     /// Moves the connection to the successor, between two requests, with the bytes that were read and not used.
     ///
     /// `kept` gets it back, and of those bytes what is not in front of it again, if the successor does not take it.
@@ -35,6 +40,10 @@ impl Transport for Conn {
 
     fn can_move(&self) -> bool {
         true
+    }
+
+    fn may_move_yet(&self) -> bool {
+        Self::may_move_yet(self)
     }
 
     fn hand_over(self, unread: Bytes, kept: impl FnOnce(Self, Bytes) + Send + 'static) {

@@ -70,17 +70,18 @@ impl Channel {
     /// A peer that ended before it had read everything is announced by an error, ahead of its last
     /// words; they follow, and then the end.
     pub(crate) fn receive(&self, limit: usize) -> io::Result<Option<Record>> {
-        match self.receive_in_part(limit)? {
+        match self.receive_in_part(&mut vec![0; limit])? {
             Some(record) if record.truncated => Err(truncated()),
             whole => Ok(whole),
         }
     }
 
-    /// The same, with those descriptors that this process has room for.
-    pub(crate) fn receive_in_part(&self, limit: usize) -> io::Result<Option<Record>> {
-        let mut bytes = vec![0; limit];
+    /// The same for a record that fits into `bytes`, where it is put first, with those
+    /// descriptors that this process has room for.
+    pub(crate) fn receive_in_part(&self, bytes: &mut [u8]) -> io::Result<Option<Record>> {
+        let limit = bytes.len();
         let mut space = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
-        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let mut parts = [IoSliceMut::new(bytes)];
         let message = loop {
             match recvmsg::<UnixAddr>(
                 self.0.as_raw_fd(),
@@ -117,9 +118,8 @@ impl Channel {
         if length == 0 && descriptors.is_empty() && !truncated {
             return Ok(None);
         }
-        bytes.truncate(length);
         Ok(Some(Record {
-            bytes,
+            bytes: bytes[..length].to_vec(),
             descriptors,
             truncated,
         }))
@@ -210,7 +210,7 @@ mod tests {
             let mut free = (0..soft).filter(|number| !fd::is_open(*number as RawFd));
             let limit = free.nth(room).expect("descriptors are free");
             setrlimit(Resource::RLIMIT_NOFILE, limit, hard).expect("a lower limit");
-            let record = theirs.receive_in_part(64);
+            let record = theirs.receive_in_part(&mut [0; 64]);
             setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("the limit of before");
             let record = record.expect("no error").expect("a record");
             assert_eq!(

@@ -11,9 +11,13 @@ use nix::sys::resource::{Resource, getrlimit};
 /// Where `/proc` is not mounted nobody can count those that are open.
 pub(crate) fn free_descriptors() -> io::Result<u64> {
     let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    // The one that reads the list is in it.
-    let open = std::fs::read_dir("/proc/self/fd")?
-        .count()
-        .saturating_sub(1);
-    Ok(soft.saturating_sub(u64::try_from(open).unwrap_or(u64::MAX)))
+    // From Linux 6.2 on the size of the directory is their number (`proc_pid_fd(5)`).
+    let open = match std::fs::metadata("/proc/self/fd")?.len() {
+        // The one that reads the list is in it.
+        0 => std::fs::read_dir("/proc/self/fd")?
+            .count()
+            .saturating_sub(1) as u64,
+        open => open,
+    };
+    Ok(soft.saturating_sub(open))
 }

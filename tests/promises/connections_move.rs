@@ -206,6 +206,25 @@ async fn a_connection_of_any_protocol_is_handed_over_with_its_state() {
     }
 }
 
+#[tokio::test]
+async fn addresses_and_options_of_a_connection_survive() {
+    let running = Moving::start("numbers").await;
+    let mut client = Client::connect(running.first()).await;
+    assert_eq!(client.read_until(b'\n').await, "hello\n");
+    client.send("socket\nnodelay\nsocket\n").await;
+    assert!(client.read_until(b'\n').await.ends_with(" false\n"));
+    client.number().await;
+    let before = client.read_until(b'\n').await;
+    let local = client.0.get_ref().local_addr().expect("connected");
+    let peer = client.0.get_ref().peer_addr().expect("connected");
+    assert_eq!(before, format!("{local} Some({peer}) true\n"));
+    running.hand_over(2).await;
+    running.predecessors_end(1).await;
+    client.send("socket\nx\n").await;
+    assert_eq!(client.read_until(b'\n').await, before);
+    assert_eq!(client.number().await.1.generation, 2);
+}
+
 /// A protocol that greets would greet twice.
 #[tokio::test]
 async fn a_service_that_does_not_ask_for_resumed_connections_gets_none() {
@@ -292,12 +311,13 @@ async fn the_echo_example_keeps_its_clients() {
     }
 }
 
-/// A generation that has gone on its part cannot take any more; what it does not take stays.
+/// A generation that is itself replaced takes no more: what it has not taken goes to its successor, and to the one
+/// after that, and none is closed.
 #[tokio::test]
-async fn handovers_that_follow_each_other_at_once_lose_none() {
+async fn handovers_that_follow_each_other_at_once_close_none() {
     let running = Moving::start("http").await;
     let mut clients = Vec::new();
-    for number in 0..50 {
+    for number in 0..200 {
         let mut client = Client::connect(running.first()).await;
         if number % 2 == 0 {
             client.ask().await;
@@ -307,10 +327,58 @@ async fn handovers_that_follow_each_other_at_once_lose_none() {
     for generation in 2..=10 {
         running.hand_over(generation).await;
     }
+    running.predecessors_end(9).await;
     for client in &mut clients {
-        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-        client.reply().await;
+        assert_eq!(client.ask().await.generation, 10);
     }
+}
+
+/// The one between them is held by a request of its own, and takes nothing while it drains.
+#[tokio::test]
+async fn a_lane_leads_past_a_generation_that_drains() {
+    let running = Moving::start("http").await;
+    let mut oldest = busy_with_a_body(&running).await;
+    running.hand_over(2).await;
+    let mut middle = busy_with_a_body(&running).await;
+    running.hand_over(3).await;
+    let mut newest = Client::connect(running.first()).await;
+    newest.answered_by(3).await;
+    for (client, generation) in [(&mut oldest, 1), (&mut middle, 2)] {
+        client.send("def").await;
+        let reply = client.reply().await;
+        assert_eq!(reply.identity.generation, generation, "{reply:?}");
+        assert!(!reply.closes, "{reply:?}");
+        running.ends(generation).await;
+        assert_eq!(client.ask().await.generation, 3);
+    }
+}
+
+/// The one between them is killed before it has said anything of its successor's.
+#[tokio::test]
+async fn a_lane_leads_past_a_generation_that_was_killed() {
+    let running = Moving::start("http").await;
+    let mut oldest = busy_with_a_body(&running).await;
+    running.hand_over(2).await;
+    let middle = busy_with_a_body(&running).await;
+    running.hand_over(3).await;
+    signal(running.generation(2).await, Signal::KILL);
+    running.ends(2).await;
+    drop(middle);
+    oldest.send("def").await;
+    let reply = oldest.reply().await;
+    assert!(reply.identity.generation == 1 && !reply.closes, "{reply:?}");
+    running.ends(1).await;
+    assert_eq!(oldest.ask().await.generation, 3);
+}
+
+/// A client whose request is incomplete, in the generation that accepts now.
+async fn busy_with_a_body(running: &Moving) -> Client {
+    let mut client = Client::connect(running.first()).await;
+    client
+        .send("POST /length HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nabc")
+        .await;
+    client.arrived(running).await;
+    client
 }
 
 /// A client that goes away in this very moment concerns nobody else.
@@ -672,10 +740,14 @@ impl Moving {
     /// Waits until the generations before the last have ended: `count` of them ever were.
     async fn predecessors_end(&self, count: u32) {
         for generation in 1..=count {
-            let pid = self.generation(generation).await.pid;
-            if let Ok(process) = Process::open(pid) {
-                process.exited().await;
-            }
+            self.ends(generation).await;
+        }
+    }
+
+    async fn ends(&self, generation: u32) {
+        let pid = self.generation(generation).await.pid;
+        if let Ok(process) = Process::open(pid) {
+            process.exited().await;
         }
     }
 }

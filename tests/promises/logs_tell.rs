@@ -3,10 +3,37 @@
 
 use std::collections::HashMap;
 
-use handover_tests::{Signal, Target};
+use handover_tests::{Identity, Program, Signal, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Fixture, Running, signal};
+
+/// What a successor writes before it serves goes through its predecessor, which has nothing else to do and ends at once.
+#[tokio::test]
+async fn the_last_words_that_a_predecessor_forwards_are_told() {
+    let count = 2000;
+    let program = Program::new(env!("CARGO_BIN_EXE_moving")).arg("lines");
+    let service = program.env("MOVING_WORDS", count.to_string()).start();
+    let service = service.expect("a program that can be started");
+    for generation in 1..=5 {
+        let line = service
+            .output()
+            .find(&format!("generation={generation} serves"))
+            .await;
+        let identity = Identity::parse(line.text.trim_end_matches(" serves")).expect("who it is");
+        if generation < 5 {
+            signal(identity, Signal::HUP);
+        }
+        service
+            .output()
+            .find(&format!("word {count} of generation {generation}"))
+            .await;
+        let lines = service.output().lines();
+        let words = format!(" of generation {generation}");
+        let words = lines.iter().filter(|line| line.text.ends_with(&words));
+        assert_eq!(words.count(), count);
+    }
+}
 
 #[tokio::test]
 async fn one_line_a_change_of_phase() {
@@ -15,6 +42,7 @@ async fn one_line_a_change_of_phase() {
     let first = running.identity().await;
     let second = running.hand_over(first).await;
     running.ended(1).await;
+    running.service.output().find("active generation=2 ").await;
     signal(second, Signal::TERM);
     running.ended(2).await;
 

@@ -119,6 +119,9 @@ async fn a_child_inherits_nothing(start_as: fn(Program) -> Program) {
             .generation(&running.target, generation)
             .await;
         assert_eq!(incumbent, successor);
+        // By then it has the standard error of the service.
+        let active = format!("active generation={generation} ");
+        running.service.output().find(&active).await;
 
         let early = initialising(&running, generation).await;
         assert_eq!(

@@ -10,7 +10,7 @@ use std::fs;
 
 use futures::future::join;
 use futures::join;
-use handover_tests::{Identity, Program, Signal, Target};
+use handover_tests::{Identity, Program, Signal, Target, eventually};
 use tokio::process::Command;
 
 use crate::outsider::{Counted, Outsider, Script, client_ports, outside};
@@ -173,6 +173,53 @@ async fn curl_ends_what_it_has_begun() {
     })
     .await;
     assert!(runs > 1, "{runs} runs");
+}
+
+/// 20 MiB at 1 MiB a second, in the midst of which the service is replaced as often as old generations may live.
+#[tokio::test]
+async fn curl_ends_an_upload_that_outlives_handovers() {
+    let running = start(AXUM).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("upload");
+    let content: String = (0..2_000_000)
+        .map(|line| format!("line {line:5}\n"))
+        .collect();
+    let content = &content[..20 << 20];
+    fs::write(&file, content).expect("a file");
+    let file = file.to_str().expect("UTF-8");
+    let url = format!("http://{}/echo", running.target);
+    let upload = async |version| {
+        let upload = [
+            version,
+            "--limit-rate",
+            "1M",
+            "-X",
+            "POST",
+            "-T",
+            file,
+            &url,
+        ];
+        let answer = curl(&upload).await;
+        assert!(answer == content, "{} bytes", answer.len());
+    };
+    let handovers = async {
+        let begun = || (client_ports(&running.target).len() == 2).then_some(());
+        eventually("two uploads", begun).await;
+        let mut incumbent = running.identity().await;
+        for _ in 0..3 {
+            incumbent = running.hand_over(incumbent).await;
+        }
+        incumbent.generation
+    };
+    let ((), (), newest) = join!(
+        upload("--http1.1"),
+        upload("--http2-prior-knowledge"),
+        handovers
+    );
+    for generation in 1..newest {
+        running.ended(generation).await;
+    }
+    nothing_was_cut(&running);
 }
 
 #[tokio::test]

@@ -3,13 +3,17 @@
 
 use std::convert::Infallible;
 use std::io::Write;
+use std::sync::Arc;
 
 use handover_tests::load::{Kind, Report};
 use handover_tests::{Exit, Load, Program, Signal, Target, believing, within};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -91,6 +95,52 @@ async fn the_address_of_a_client_is_known_behind_tls() {
         assert!(answer.ends_with(&format!("\r\n\r\n{address}")), "{answer}");
     })
     .await;
+}
+
+/// Nothing is secret yet.
+#[tokio::test]
+async fn a_silent_connection_moves_before_its_handshake() {
+    all(["tls", "axum-tls"], async |server| {
+        let running = start(Program::new(env!("CARGO_BIN_EXE_endings")).arg(server)).await;
+        let Target::Tls(address) = running.target else {
+            panic!("{} is not TLS", running.target);
+        };
+        let silent = TcpStream::connect(address).await;
+        let silent = silent.expect("somebody listens");
+        // By its answer the silent one is in, which was before it in the queue.
+        let incumbent = running.identity().await;
+        running.hand_over(incumbent).await;
+        running.ended(1).await;
+        ring::default_provider().install_default().ok();
+        let name = ServerName::from(address.ip());
+        let shaken = believing().expect("a provider").connect(name, silent);
+        let mut stream = within("a handshake", shaken).await.expect("a session");
+        let answer = ask(&mut stream, "/").await;
+        assert!(answer.ends_with(" generation=2"), "{answer}");
+    })
+    .await;
+}
+
+/// Handlers learn what the client has asked for, and who it is.
+#[tokio::test]
+async fn the_session_of_a_client_is_known() {
+    let program = Program::new(env!("CARGO_BIN_EXE_endings")).arg("session-tls");
+    let running = start(program).await;
+    let Target::Tls(address) = running.target else {
+        panic!("{} is not TLS", running.target);
+    };
+    ring::default_provider().install_default().ok();
+    let mut config = ClientConfig::clone(believing().expect("a provider").config());
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let stream = TcpStream::connect(address).await.expect("somebody listens");
+    let name = ServerName::try_from("some.where").expect("a name");
+    let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let mut stream = within("a handshake", shaken).await.expect("a session");
+    let answer = ask(&mut stream, "/").await;
+    assert!(
+        answer.ends_with("\r\n\r\nsome.where http/1.1 0"),
+        "{answer}"
+    );
 }
 
 /// They are many, and have begun; others are served, and the drain ends them with everything else.

@@ -49,6 +49,7 @@ impl Engine {
         } else {
             self.expect_lane();
             self.show_successor();
+            self.announce_successor();
             shared.set_gates(State::Ended);
             // The successor has its own. A copy kept here would go on listening when that one stops.
             shared.store.close();
@@ -307,15 +308,31 @@ impl Engine {
 
     /// Whether nothing is left; drops main where that is all that is left.
     pub(super) fn has_ended(&mut self) -> bool {
+        let main_ended = self.main.is_some();
+        if let Some(drain) = self.drain.as_ref().filter(|_| !main_ended) {
+            if drain.drop_main || self.is_quiet() && self.shared.tracker.is_resting() {
+                self.end_main.cancel();
+            }
+        }
+        main_ended && self.may_end()
+    }
+
+    /// Whether everything but main has come to its end.
+    pub(super) fn awaits_main_only(&self) -> bool {
+        self.main.is_none() && self.may_end()
+    }
+
+    /// Whether nothing runs that the drain waits for.
+    fn is_quiet(&self) -> bool {
+        let hooks_drained = self.drain.as_ref().is_some_and(|drain| drain.hooks_drained);
+        hooks_drained && self.shared.tracker.open() == 0 && self.shared.tasks.is_empty()
+    }
+
+    /// Whether this generation has nothing left to do, beside what main does.
+    fn may_end(&self) -> bool {
         let Some(drain) = &self.drain else {
             return false;
         };
-        let quiet =
-            drain.hooks_drained && self.shared.tracker.open() == 0 && self.shared.tasks.is_empty();
-        let main_ended = self.main.is_some();
-        if !main_ended && (drain.drop_main || quiet && self.shared.tracker.is_resting()) {
-            self.end_main.cancel();
-        }
         // A successor takes the end of this process for `Released`.
         let may_exit = drain.is_stop || self.incumbent.may_exit();
         // One that starts or is being ended must not be left behind, nor an old generation that
@@ -324,7 +341,7 @@ impl Engine {
             || self.ending
             || self.undecided
             || self.stops_the_service() && self.older.iter().any(|old| old.pidfd.is_some());
-        main_ended && (quiet && may_exit || drain.over) && !left_behind
+        (self.is_quiet() && may_exit || drain.over) && !left_behind
     }
 
     /// Lets the last words to a neighbour reach it; one that does not read them sees the end. A

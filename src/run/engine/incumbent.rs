@@ -42,10 +42,11 @@ impl Engine {
                 return;
             }
             FromPeer::Gone(how) => {
-                self.close_lane();
+                self.lane_lost();
                 return self.hand_over(incumbent::Event::SuccessorGone { how });
             }
             FromPeer::Deserted => {
+                self.close_lane();
                 if self.drain.as_ref().is_some_and(|drain| !drain.is_stop) {
                     let how = self.handover.as_ref().and_then(Handover::end_of_successor);
                     log::warn!(how, "the successor has ended, and nobody serves");
@@ -79,8 +80,10 @@ impl Engine {
                     }
                     ToIncumbent::Credit {
                         connections,
+                        generation,
                         consents,
-                    } => self.credit(connections, &consents),
+                    } => self.credit(connections, generation, &consents),
+                    ToIncumbent::Superseded { generation } => self.superseded(generation),
                     ToIncumbent::Moved { batch, refused } => self.moved(batch, refused),
                     _ => {}
                 }

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::lame_duck::LameDuck;
-use self::lane::Sending;
+use self::lane::{Lanes, Sending};
 use self::telling::Telling;
 use super::drain::Drain;
 use super::handover::Handover;
@@ -54,6 +54,39 @@ pub(crate) struct End {
     pub(crate) cut: bool,
     /// Whether it ended because it could not serve.
     pub(crate) failed: bool,
+}
+
+/// How the lifecycle task has ended.
+#[derive(Debug)]
+pub(crate) enum Course {
+    Over(End),
+    /// Nothing but main is left: where main runs, the end of both costs no way between threads.
+    AwaitsMain(Rest),
+}
+
+/// The lifecycle task, when nothing but main is left.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    engine: Box<Engine>,
+    inputs: mpsc::UnboundedReceiver<Input>,
+}
+
+impl Rest {
+    /// Runs until this generation has ended.
+    pub(crate) async fn run(self) -> End {
+        let Self {
+            mut engine,
+            mut inputs,
+        } = self;
+        while let Some(input) = inputs.recv().await {
+            engine.step(input).await;
+            if engine.has_ended() {
+                break;
+            }
+        }
+        engine.flush().await;
+        engine.finish()
+    }
 }
 
 /// The lifecycle task.
@@ -101,6 +134,10 @@ pub(crate) struct Engine {
     /// Whether the successor is told to stop, too.
     stops_both: bool,
     sending: Sending,
+    /// When the older generations were told last what this one takes.
+    granted: Option<Instant>,
+    /// Whether this generation, or its successor, is the one that reads what older ones send.
+    lanes: Lanes,
 
     /// What the machine asked for before there was a runtime.
     unperformed: Vec<protocol::successor::Action>,
@@ -156,6 +193,8 @@ impl Engine {
             ending: false,
             stops_both: false,
             sending: Sending::default(),
+            granted: None,
+            lanes: Lanes::default(),
             unperformed: Vec::new(),
             in_offer: HashSet::new(),
             abandoned: Vec::new(),
@@ -215,8 +254,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Runs until this generation has ended.
-    pub(crate) async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) -> End {
+    /// Runs until this generation has ended, or until nothing but main is left.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) -> Course {
         log::info!(
             phase = %Phase::Initialising,
             generation = self.shared.generation,
@@ -230,28 +269,38 @@ impl Engine {
             self.perform_as_successor(action);
         }
         while let Some(input) = inputs.recv().await {
-            log::trace!(?input, "input");
-            if matches!(input, Input::Departing) {
-                // Whoever leaves at the same time leaves in the same record.
-                tokio::task::yield_now().await;
-            }
-            // An error of this library must not take the service down, nor its way to end.
-            if catch_unwind(AssertUnwindSafe(|| self.take(input))).is_err() {
-                log::error!(
-                    generation = self.shared.generation,
-                    pid = std::process::id(),
-                    "the lifecycle task has panicked, and goes on"
-                );
-            }
+            self.step(input).await;
             if self.has_ended() {
                 break;
+            }
+            if self.awaits_main_only() {
+                return Course::AwaitsMain(Rest {
+                    engine: Box::new(self),
+                    inputs,
+                });
             }
         }
         // Whoever waits for an input to be taken has waited long enough, and may be one of those whose
         // last answers are waited for.
         drop(inputs);
         self.flush().await;
-        self.finish()
+        Course::Over(self.finish())
+    }
+
+    async fn step(&mut self, input: Input) {
+        log::trace!(?input, "input");
+        if matches!(input, Input::Departing) && !self.shared.lane.is_complete() {
+            // Whoever leaves at the same time leaves in the same record.
+            tokio::task::yield_now().await;
+        }
+        // An error of this library must not take the service down, nor its way to end.
+        if catch_unwind(AssertUnwindSafe(|| self.take(input))).is_err() {
+            log::error!(
+                generation = self.shared.generation,
+                pid = std::process::id(),
+                "the lifecycle task has panicked, and goes on"
+            );
+        }
     }
 
     fn take(&mut self, input: Input) {
@@ -293,11 +342,9 @@ impl Engine {
             // Whoever asked may no longer wait.
             Input::Mark(reached) => drop(reached.send(())),
             Input::Predecessor(from) => self.heard_from_predecessor(from),
-            Input::Older(record) => self.heard_from_older(&record),
             Input::OlderGone { generation } => {
                 self.older_ended(generation);
                 self.older_gone();
-                self.listen_to_older();
             }
             Input::Spawned { handover, result } => self.spawned(handover, result),
             Input::Successor { handover, from } => {
@@ -325,7 +372,9 @@ impl Engine {
             Input::Departing => self.send_connections(),
             Input::Consenting => self.grant_credit(),
             Input::Unsent { batch } => self.unsent(batch),
-            Input::LaneOverdue => self.shared.lane.decide(),
+            Input::LaneOverdue { epoch } => self.shared.lane.decide(epoch),
+            Input::Older { generation, record } => self.heard_from_older(generation, record),
+            Input::LanesGivenUp => self.tell_successor(&protocol::ToSuccessor::Lanes {}),
             Input::HooksDrained => self.hooks_drained(),
             Input::Quiet => {}
             Input::LameDuckOver => self.end_lame_duck(),

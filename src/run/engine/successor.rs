@@ -1,6 +1,7 @@
 //! The engine of a generation that takes over.
 
 use std::os::fd::AsFd;
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::protocol::{ToIncumbent, ToSuccessor, decode, encode};
 use crate::run::handover::report_forwarding;
 use crate::run::input::{FromPeer, Input};
 use crate::run::old::Old;
-use crate::run::peer::Letter;
+use crate::run::peer::{Letter, Peer};
 use crate::run::shared::Shared;
 use crate::run::start::{Refused, adopt};
 use crate::sys::channel::truncated;
@@ -38,7 +39,8 @@ impl Engine {
             FromPeer::Gone(how) => {
                 log::debug!(how, "the predecessor has gone");
                 self.predecessor_gone();
-                return self.succeed(successor::Event::PredecessorGone);
+                self.succeed(successor::Event::PredecessorGone);
+                return self.take_over_lanes();
             }
             FromPeer::Deserted => return,
         };
@@ -52,7 +54,10 @@ impl Engine {
         };
         log::debug!(protocol; ?message, "from the predecessor");
         if matches!(message, ToSuccessor::Connections { .. }) && self.released {
-            return self.receive_connections(&message, record);
+            if let Some(peer) = &self.predecessor {
+                self.receive_connections(peer, &message, record);
+            }
+            return;
         }
         if record.truncated {
             return self.succeed(successor::Event::Garbage {
@@ -82,8 +87,12 @@ impl Engine {
             ToSuccessor::HandOver {} => self.ask(None, successor::Event::Received(&message)),
             _ => self.succeed(successor::Event::Received(&message)),
         }
-        if matches!(message, ToSuccessor::Released {}) {
-            self.grant_credit();
+        match message {
+            // Ahead of its word that it has let go, so that connections move at once then.
+            ToSuccessor::Draining {} => self.grant_credit(),
+            ToSuccessor::Released {} => self.refresh_credit(),
+            ToSuccessor::Lanes {} => self.take_over_lanes(),
+            _ => {}
         }
     }
 
@@ -93,7 +102,6 @@ impl Engine {
             predecessor.exited.cancel();
             self.older_ended(predecessor.generation);
         }
-        self.listen_to_older();
         // Nobody else forwards what a child of this generation, started early, still writes.
         if let Some(pipe) = self
             .offered
@@ -164,12 +172,26 @@ impl Engine {
     }
 
     pub(super) fn tell_predecessor(&self, message: &ToIncumbent) {
-        log::debug!(protocol; ?message, "to the predecessor");
-        match (encode(message), &self.predecessor) {
-            (Ok(record), Some(peer)) => peer.send(Letter::plain(record)),
-            (Err(error), _) => log::error!(%error, "a message to the predecessor is too long"),
-            (_, None) => {}
+        if let Some(peer) = &self.predecessor {
+            self.tell_older(peer, message);
         }
+    }
+
+    /// Says something to the predecessor, or to a generation before it.
+    pub(super) fn tell_older(&self, peer: &Peer, message: &ToIncumbent) {
+        match self.is_predecessor(peer) {
+            true => log::debug!(protocol; ?message, "to the predecessor"),
+            false => log::debug!(protocol; ?message, "to an older generation"),
+        }
+        match encode(message) {
+            Ok(record) => peer.send(Letter::plain(record)),
+            Err(error) => log::error!(%error, "a message to an older generation is too long"),
+        }
+    }
+
+    pub(super) fn is_predecessor(&self, peer: &Peer) -> bool {
+        let predecessor = self.predecessor.as_ref();
+        predecessor.is_some_and(|predecessor| ptr::eq(predecessor, peer))
     }
 
     pub(super) fn open_gates(&mut self) {
@@ -199,6 +221,10 @@ impl Engine {
     pub(super) fn become_owner(&mut self) {
         self.owner = true;
         self.undecided = false;
+        let predecessor = self.shared.predecessor.as_ref();
+        if predecessor.is_some_and(|predecessor| predecessor.exited.is_cancelled()) {
+            self.take_over_lanes();
+        }
         let stops = self.drain.as_ref().filter(|drain| drain.is_stop);
         if let Some(deadline) = stops.map(|drain| drain.deadline) {
             self.give_up_endpoints();
@@ -272,7 +298,6 @@ impl Engine {
             deadline,
             channel: Arc::new(channel),
             pidfd: offered.incumbent.take().map(Arc::new),
-            heard: false,
             capabilities: offered.offer.capabilities.clone(),
         };
         old.watch(self.shared.queue.clone());

@@ -2,8 +2,6 @@
 //! and all that comes into it, so that the newest generation knows of every older one. And what
 //! happens in one that starts is told to the one before it.
 
-use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
@@ -12,13 +10,10 @@ use tokio::task::JoinHandle;
 use super::Engine;
 use super::incumbent::letter;
 use crate::lifecycle::event::Event;
-use crate::lifecycle::link::Link;
 use crate::lifecycle::token::Token;
-use crate::protocol::{EVENTS, ToIncumbent, ToSuccessor, decode, encode};
+use crate::protocol::{EVENTS, ToIncumbent, ToSuccessor, encode};
 use crate::run::handover::Handover;
-use crate::run::input::Input;
 use crate::run::peer::Letter;
-use crate::sys::channel::{Channel, Record};
 use crate::sys::log;
 
 /// The task that tells the successor.
@@ -119,44 +114,6 @@ impl Engine {
     /// one.
     pub(super) fn is_of_others(&self, event: &Event) -> bool {
         event.generation <= self.shared.generation && event.pid != std::process::id()
-    }
-
-    /// Reads what an older generation says, where the one that followed it, whose part that was, has
-    /// gone. Of several that are left each reads those ahead of the one that it followed itself.
-    pub(super) fn listen_to_older(&mut self) {
-        let predecessor = self.shared.predecessor.as_ref();
-        let predecessor = predecessor.map(|predecessor| predecessor.generation);
-        let Some(old) = self
-            .older
-            .last_mut()
-            .filter(|old| !old.heard && Some(old.generation) != predecessor)
-        else {
-            return;
-        };
-        old.heard = true;
-        let link = || -> io::Result<Link> {
-            Link::new(Channel::from(old.channel.as_fd().try_clone_to_owned()?))
-        };
-        let queue = self.shared.queue.clone();
-        match link() {
-            Ok(link) => drop(tokio::spawn(async move {
-                let hear = |record| {
-                    queue.send(Input::Older(record)).ok();
-                };
-                while let Ok(true) = link.receive(hear).await {}
-            })),
-            Err(error) => log::debug!(%error, "an older generation cannot be listened to"),
-        }
-    }
-
-    pub(super) fn heard_from_older(&self, record: &Record) {
-        match decode::<ToSuccessor>(&record.bytes) {
-            Ok(ToSuccessor::Events { events }) => {
-                self.hear_events(events, |event| self.is_of_others(event));
-            }
-            // It was meant for the one that has gone.
-            other => log::debug!(?other, "from an older generation"),
-        }
     }
 }
 

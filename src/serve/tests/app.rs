@@ -8,12 +8,11 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Bytes, Incoming},
-    service::Service,
     upgrade::Upgraded,
 };
 use tokio::sync::Semaphore;
 
-use crate::serve::body::ExchangeBody;
+use crate::serve::{activity::Exchange, body::ExchangeBody, service::Application};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -113,12 +112,13 @@ fn text(text: &str) -> Response<Body> {
     Response::new(Full::from(text.to_owned()).boxed_unsync())
 }
 
-impl Service<Request<ExchangeBody<Incoming>>> for App {
-    type Response = Response<Body>;
+impl Application for App {
+    type Body = Body;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<ExchangeBody<Incoming>>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>, exchange: &Exchange) -> Self::Future {
+        let request = request.map(|body| ExchangeBody::of_request(exchange, body));
         Box::pin(self.clone().answer(request).map(Ok))
     }
 }

@@ -17,6 +17,17 @@ use ::axum::{
     routing::{any, get},
 };
 use tokio::{net::UnixStream, task::JoinHandle};
+#[cfg(feature = "axum-ws")]
+use {
+    http::{Method, Request, Version},
+    http_body_util::Empty,
+    hyper::{body::Bytes, client::conn::http2::handshake, ext::Protocol},
+    hyper_util::rt::{TokioExecutor, TokioIo},
+    tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    },
+};
 
 use super::{
     Client,
@@ -181,6 +192,63 @@ async fn a_web_socket_counts_until_it_is_closed() {
     assert_eq!(client.bytes(4).await, b"\x88\x02\x03\xe8");
     client.end().await.unwrap();
     must(server).await.unwrap().unwrap();
+    assert_eq!(generation.tracker.open(), 0);
+}
+
+/// On a stream of HTTP/2 (RFC 8441), next to others; the drain says goodbye on it, and waits for the answer.
+#[cfg(feature = "axum-ws")]
+#[tokio::test]
+async fn a_web_socket_over_http2_is_told_to_come_back() {
+    async fn echo(mut socket: crate::serve::axum::ws::WebSocket) {
+        while let Some(Ok(message)) = socket.recv().await {
+            socket.send(message).await.ok();
+        }
+    }
+
+    let (generation, listener, address) = Generation::on_tcp().await;
+    let upgrade = async |upgrade: crate::serve::axum::ws::WebSocketUpgrade| {
+        upgrade.spread(Duration::ZERO).on_upgrade(echo)
+    };
+    let app = Router::new()
+        .route("/", get(hello))
+        .route("/ws", any(upgrade));
+    let server = spawn(serve(listener, app));
+    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut client, connection) = handshake(TokioExecutor::new(), stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = |method| {
+        let request = Request::builder().method(method).uri("http://test/ws");
+        request.version(Version::HTTP_2)
+    };
+    // By its answer the server's settings are here.
+    let plain = request(Method::GET).uri("http://test/");
+    let plain = plain.body(Empty::<Bytes>::new()).unwrap();
+    must(client.send_request(plain)).await.unwrap();
+    let socket = request(Method::CONNECT)
+        .header("sec-websocket-version", "13")
+        .extension(Protocol::from_static("websocket"))
+        .body(Empty::new())
+        .unwrap();
+    let response = must(client.send_request(socket)).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut socket = TokioIo::new(must(hyper::upgrade::on(response)).await.unwrap());
+    socket.write_all(b"\x81\x82\0\0\0\0hi").await.unwrap();
+    let mut message = [0; 4];
+    must(socket.read_exact(&mut message)).await.unwrap();
+    assert_eq!(&message, b"\x81\x02hi");
+
+    generation.drain();
+
+    must(socket.read_exact(&mut message)).await.unwrap();
+    assert_eq!(
+        (message[0], &message[2..]),
+        (0x88, &1012_u16.to_be_bytes()[..])
+    );
+    settle().await;
+    assert!(!server.is_finished());
+    socket.write_all(b"\x88\x82\0\0\0\0\x03\xf4").await.unwrap();
+    must(server).await.unwrap().unwrap();
+    must(connection).await.unwrap().unwrap();
     assert_eq!(generation.tracker.open(), 0);
 }
 
