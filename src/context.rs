@@ -90,6 +90,7 @@ impl Context {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
+        self.shared.announce();
         let endpoint = endpoint.try_into()?;
         let opened = self.noted(self.shared.open_stream(endpoint).await)?;
         Ok(opened)
@@ -108,6 +109,7 @@ impl Context {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
+        self.shared.announce();
         let endpoint = endpoint.try_into()?;
         self.noted(self.shared.open_udp(endpoint).await)
     }
@@ -122,6 +124,7 @@ impl Context {
         E: TryInto<Endpoint>,
         Error: From<E::Error>,
     {
+        self.shared.announce();
         let endpoint = endpoint.try_into()?;
         self.noted(self.shared.open_unix_datagram(endpoint).await)
     }
@@ -135,6 +138,7 @@ impl Context {
     ///
     /// When the descriptor cannot be copied.
     pub fn take(&self, name: &str) -> Result<Option<OwnedFd>, Error> {
+        self.shared.announce();
         self.shared.take(name)
     }
 
@@ -144,6 +148,7 @@ impl Context {
     ///
     /// When the name is taken.
     pub fn lend(&self, name: &str, descriptor: impl Into<OwnedFd>) -> Result<(), Error> {
+        self.shared.announce();
         self.shared.lend(name, descriptor.into())
     }
 
@@ -159,6 +164,7 @@ impl Context {
     ///
     /// If the future is dropped the component is dropped with it.
     pub async fn attach<L: Lifecycle>(&self, component: L) -> Result<Arc<L>, Error> {
+        self.shared.announce();
         let limit = self.shared.options.hook_timeout;
         let attached = self.shared.components.attach(component, limit).await;
         attached.map_err(|error| self.hook_failed(Stage::Init, error))
@@ -178,6 +184,7 @@ impl Context {
     ///
     /// This method is cancel safe, except that hooks which have not ended run again.
     pub async fn ready(&self) -> Result<(), Error> {
+        self.shared.announce();
         let mut called = self.shared.ready_called.lock().await;
         if !*called {
             let limit = self.shared.options.hook_timeout;

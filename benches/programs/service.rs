@@ -28,7 +28,7 @@ async fn serve(cx: Context) -> Result<(), Box<dyn Error>> {
     let [count, port] = numbers[..] else {
         return Err("usage: service COUNT PORT".into());
     };
-    let mut listeners = Vec::new();
+    let mut listeners = Vec::with_capacity(count.into());
     for at in 0..count {
         listeners.push(cx.bind(address(at, port)).await?);
     }

@@ -72,10 +72,11 @@ async fn exchange(said: &[u8]) -> Vec<u8> {
 async fn lifecycle(mut inputs: UnboundedReceiver<Input>, host: Arc<Host>) {
     while let Some(input) = inputs.recv().await {
         match input {
-            Input::Trigger { reply, .. } => {
-                if let Some(reply) = reply {
-                    reply.send(Err(Error::refused(Refusal::NotServing))).ok();
-                }
+            Input::Trigger {
+                reply: Some(reply), ..
+            } => {
+                // Whoever asked may have gone.
+                reply.send(Err(Error::refused(Refusal::NotServing))).ok();
             }
             Input::Mark(reached) => drop(reached.send(())),
             Input::Stop { .. } => host.ended.cancel(),

@@ -77,7 +77,7 @@ impl Integration for Server {
             let host = Arc::new(Host::new(
                 Arc::clone(&shared),
                 self.options.clone(),
-                claimed.key.clone(),
+                claimed.key.to_string(),
             ));
             for socket in claimed.sockets {
                 if let Err(error) = socket.mark(MARK) {

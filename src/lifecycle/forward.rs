@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncWriteExt, Interest};
@@ -58,7 +58,10 @@ fn plain(line: &str) -> String {
 ///
 /// A standard error that leads nowhere, such as that of a terminal that was closed, is no reason to
 /// stop reading: the successor would wait for room in the pipe.
-pub(crate) async fn forward(pipe: OwnedFd, tail: Tail, finish: Token) -> io::Result<()> {
+pub(crate) async fn forward<T>(pipe: T, tail: Tail, finish: Token) -> io::Result<()>
+where
+    T: AsFd + AsRawFd,
+{
     fd::set_nonblocking(&pipe, true)?;
     let pipe = watch(pipe, Interest::READABLE)?;
     let read = |buffer: &mut Vec<u8>| {

@@ -1,8 +1,8 @@
 //! The control channel on the runtime.
 
 use std::io;
-use std::os::fd::BorrowedFd;
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -28,7 +28,11 @@ pub(crate) enum Received {
 /// One end of the control channel, for any number of senders and one receiver.
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// Watched for records only: it has room nearly always, and whenever the peer reads the kernel
+    /// would wake this process to say so.
     channel: AsyncFd<Channel>,
+    /// The same, watched for room, once there was none.
+    room: OnceLock<AsyncFd<OwnedFd>>,
     /// Told when the peer has taken descriptors out of flight.
     taken: Notify,
     /// Where records are received, one at a time; nothing once others read them.
@@ -39,7 +43,8 @@ impl Link {
     pub(crate) fn new(channel: Channel) -> io::Result<Self> {
         channel.set_nonblocking(true)?;
         Ok(Self {
-            channel: watch(channel, Interest::READABLE | Interest::WRITABLE)?,
+            channel: watch(channel, Interest::READABLE)?,
+            room: OnceLock::new(),
             taken: Notify::new(),
             // Of what no record has reached the kernel gives no memory.
             space: Mutex::new(Some(vec![0; MAX_RECORD])),
@@ -57,12 +62,13 @@ impl Link {
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
         loop {
-            let sent = self
-                .channel
-                .async_io(Interest::WRITABLE, |channel| {
-                    channel.send(record, descriptors)
-                })
-                .await;
+            let send = || self.channel().send(record, descriptors);
+            let sent = match send() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.room()?.async_io(Interest::WRITABLE, |_| send()).await
+                }
+                other => other,
+            };
             match sent {
                 // Too many descriptors in flight: not writable would be the kernel's word for it,
                 // but epoll(7) has none. The peer says when it has taken some; the limit counts
@@ -74,6 +80,17 @@ impl Link {
                 other => return other,
             }
         }
+    }
+
+    fn room(&self) -> io::Result<&AsyncFd<OwnedFd>> {
+        if self.room.get().is_none() {
+            let copy = self.channel().as_fd().try_clone_to_owned()?;
+            // Whoever comes second has one too many, which is closed.
+            self.room.set(watch(copy, Interest::WRITABLE)?).ok();
+        }
+        self.room
+            .get()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Notes that the peer has taken descriptors.

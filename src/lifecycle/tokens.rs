@@ -1,6 +1,7 @@
 //! The moments of one generation's end, as those see them who have to leave.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -8,16 +9,20 @@ use tokio::time::{Instant, sleep_until};
 
 use super::token::Token;
 
-/// The moments of the end, in their order.
+/// The moments of the end, shared by all who have to leave.
 #[derive(Debug, Clone)]
-pub(crate) struct Tokens {
+pub(crate) struct Tokens(Arc<Moments>);
+
+/// The moments of the end, in their order.
+#[derive(Debug)]
+pub(crate) struct Moments {
     /// The service stops: nobody will serve after this generation.
     pub(crate) stopping: Token,
     pub(crate) draining: Token,
     /// The deadline is near: what is quiet may be closed after a last look.
     pub(crate) closing: Token,
     pub(crate) aborting: Token,
-    drain: Arc<OnceLock<Drain>>,
+    drain: OnceLock<Drain>,
 }
 
 /// The drain, as it began.
@@ -29,13 +34,13 @@ struct Drain {
 
 impl Tokens {
     pub(crate) fn new() -> Self {
-        Self {
+        Self(Arc::new(Moments {
             stopping: Token::new(),
             draining: Token::new(),
             closing: Token::new(),
             aborting: Token::new(),
-            drain: Arc::default(),
-        }
+            drain: OnceLock::new(),
+        }))
     }
 
     /// Starts the drain.
@@ -80,6 +85,14 @@ impl Tokens {
             () = sleep_until(moment) => {}
             () = self.closing.cancelled() => {}
         }
+    }
+}
+
+impl Deref for Tokens {
+    type Target = Moments;
+
+    fn deref(&self) -> &Moments {
+        &self.0
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
@@ -22,7 +22,7 @@ use crate::protocol::Manner;
 /// One endpoint's end of the lanes: of that to the successor, for its connections, and of that from
 /// the predecessor, for its listener.
 pub(crate) struct Door {
-    key: String,
+    key: Arc<str>,
     /// Where its connections are counted.
     place: Place,
     lane: Arc<Lane>,
@@ -32,8 +32,8 @@ pub(crate) struct Door {
     takes: AtomicU8,
     /// The epoch of the view, as another.
     epoch: AtomicU32,
-    view: watch::Sender<View>,
-    migrating: Token,
+    /// Made for the first who asks: most endpoints of a service that has thousands are never asked.
+    watched: OnceLock<Watched>,
 
     /// What the service goes on with here.
     manners: AtomicU8,
@@ -42,6 +42,12 @@ pub(crate) struct Door {
     arrivals: Mutex<Arrivals>,
     /// The length of the queue, as a copy that costs one load.
     queued: AtomicUsize,
+}
+
+/// What is told of changes.
+struct Watched {
+    view: watch::Sender<View>,
+    migrating: Token,
 }
 
 /// What an endpoint can expect of the lane.
@@ -70,22 +76,21 @@ struct Arrivals {
 }
 
 impl Door {
-    pub(crate) fn new(key: String, lane: Arc<Lane>, gate: Arc<Gate>) -> Arc<Self> {
+    pub(crate) fn new(key: Arc<str>, lane: Arc<Lane>, gate: Arc<Gate>) -> Arc<Self> {
         let door = Arc::new(Self {
-            key: key.clone(),
+            key: Arc::clone(&key),
             place: lane.tracker().open_endpoint(&key),
             lane: Arc::clone(&lane),
             gate,
             takes: AtomicU8::new(0),
             epoch: AtomicU32::new(0),
-            view: watch::Sender::new(View::CLOSED),
-            migrating: Token::new(),
+            watched: OnceLock::new(),
             manners: AtomicU8::new(bit(Manner::Untouched)),
             attended: AtomicBool::new(false),
             arrivals: Mutex::default(),
             queued: AtomicUsize::new(0),
         });
-        lane.add(&key, &door);
+        lane.add(key, &door);
         door
     }
 
@@ -126,17 +131,17 @@ impl Door {
     /// Whether somebody has yet to say what is taken.
     #[cfg(feature = "hyper")]
     pub(super) fn is_expectant(&self) -> bool {
-        self.view.borrow().expected
+        self.watched().view.borrow().expected
     }
 
     /// Reached when the successor takes connections that the application hands over.
     pub(super) fn migrating(&self) -> Token {
-        self.migrating.clone()
+        self.watched().migrating.clone()
     }
 
     pub(super) fn prospect(&self, manner: Manner) -> Prospect {
         Prospect {
-            view: self.view.subscribe(),
+            view: self.watched().view.subscribe(),
             manner,
         }
     }
@@ -154,13 +159,19 @@ impl Door {
     pub(super) fn show(&self, view: View) {
         self.epoch.store(view.epoch, Ordering::Release);
         self.takes.store(view.takes.bits(), Ordering::Release);
-        if view.takes.has(Manner::Resumed) {
-            self.migrating.cancel();
+        if let Some(watched) = self.watched.get() {
+            watched.show(view);
         }
-        self.view.send_if_modified(|seen| {
-            let before = std::mem::replace(seen, view);
-            before != view
-        });
+    }
+
+    fn watched(&self) -> &Watched {
+        if self.watched.get().is_none() {
+            // In one step with looking, so that no change is missed in between.
+            self.lane.with_view(&self.key, |view| {
+                self.watched.get_or_init(|| Watched::new(view));
+            });
+        }
+        self.watched.get().expect("it was made above")
     }
 
     /// Goes on with connections in this manner, too.
@@ -249,6 +260,27 @@ impl Door {
     }
 }
 
+impl Watched {
+    fn new(view: View) -> Self {
+        let watched = Self {
+            view: watch::Sender::new(View::CLOSED),
+            migrating: Token::new(),
+        };
+        watched.show(view);
+        watched
+    }
+
+    fn show(&self, view: View) {
+        if view.takes.has(Manner::Resumed) {
+            self.migrating.cancel();
+        }
+        self.view.send_if_modified(|seen| {
+            let before = std::mem::replace(seen, view);
+            before != view
+        });
+    }
+}
+
 impl View {
     pub(super) const CLOSED: Self = Self {
         takes: Manners::from_bits(0),
@@ -311,7 +343,7 @@ impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Door")
             .field("key", &self.key)
-            .field("view", &*self.view.borrow())
+            .field("takes", &self.takes.load(Ordering::Relaxed))
             .finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@ use super::door::{Door, View};
 use super::manners::Manners;
 use crate::lifecycle::tracker::Tracker;
 use crate::protocol::Manner;
+use crate::socket::KeyMap;
 
 /// The lane: whether the successor takes connections, how many, and those that wait to be sent.
 ///
@@ -56,7 +57,7 @@ struct Inner {
     decided: bool,
     credit: u64,
     takes: HashMap<String, Manners>,
-    doors: HashMap<String, Weak<Door>>,
+    doors: KeyMap<Arc<str>, Weak<Door>>,
     waiting: HashMap<String, VecDeque<Departure>>,
     count: usize,
 }
@@ -89,7 +90,7 @@ impl Lane {
         self.lock()
             .doors
             .iter()
-            .filter_map(|(key, door)| Some((key.clone(), door.upgrade()?.consents()?)))
+            .filter_map(|(key, door)| Some((key.to_string(), door.upgrade()?.consents()?)))
             .collect()
     }
 
@@ -218,10 +219,17 @@ impl Lane {
         waiting >= self.tracker.open()
     }
 
-    pub(super) fn add(&self, key: &str, door: &Arc<Door>) {
+    pub(super) fn add(&self, key: Arc<str>, door: &Arc<Door>) {
         let mut inner = self.lock();
-        inner.doors.insert(key.to_owned(), Arc::downgrade(door));
-        door.show(inner.view(key));
+        let view = inner.view(&key);
+        inner.doors.insert(key, Arc::downgrade(door));
+        door.show(view);
+    }
+
+    /// Looks at what an endpoint can expect, which does not change meanwhile.
+    pub(super) fn with_view(&self, key: &str, look: impl FnOnce(View)) {
+        let inner = self.lock();
+        look(inner.view(key));
     }
 
     /// Forgets an endpoint that is closed: nothing of it moves, and a service may open many in its

@@ -1,9 +1,10 @@
 //! Messages to records and back.
 
+use std::borrow::Cow;
 use std::{io, iter};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The longest record, in bytes.
@@ -19,6 +20,22 @@ pub(crate) struct Garbage(pub(crate) String);
 #[error("a message of {0} bytes exceeds the record limit of {MAX_RECORD}")]
 pub(crate) struct TooLong(usize);
 
+/// A message of either direction.
+pub(crate) trait Message: DeserializeOwned {
+    /// Reads one that may be long, by its type; `None` for all others.
+    ///
+    /// serde keeps all of a record in pieces until it has learnt the type from a field, which with
+    /// thousands of sockets takes longer than all else that is done for them.
+    fn read_long(name: &str, record: &[u8]) -> Option<serde_json::Result<Self>>;
+}
+
+/// The type of a message.
+#[derive(Deserialize)]
+struct Type<'a> {
+    #[serde(borrow, rename = "type")]
+    name: Cow<'a, str>,
+}
+
 /// Turns a message into a record.
 pub(crate) fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, TooLong> {
     // Neither a map with keys that are not strings nor an `Err` from a `Serialize` of ours exists
@@ -31,20 +48,26 @@ pub(crate) fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, TooLong> {
 }
 
 /// Reads a message from a record.
-pub(crate) fn decode<M: DeserializeOwned>(record: &[u8]) -> Result<M, Garbage> {
+pub(crate) fn decode<M: Message>(record: &[u8]) -> Result<M, Garbage> {
     if record.len() > MAX_RECORD {
         return Err(Garbage(format!(
             "a record of {} bytes exceeds the limit of {MAX_RECORD}",
             record.len()
         )));
     }
-    serde_json::from_slice(record).map_err(|error| Garbage(error.to_string()))
+    let long = serde_json::from_slice(record)
+        .ok()
+        .and_then(|Type { name }| M::read_long(&name, record));
+    long.unwrap_or_else(|| serde_json::from_slice(record))
+        .map_err(|error| Garbage(error.to_string()))
 }
 
 /// Distributes what does not fit into one record over several, in order, with items that weigh at
-/// most `most` in each; each part is made when it is asked for.
-pub(super) fn split<T: Serialize>(
+/// most `most` in each; each part is made when it is asked for. `length_of` is what an item takes in a
+/// record, or more.
+pub(super) fn split<T>(
     items: impl IntoIterator<Item = T>,
+    length_of: impl Fn(&T) -> usize,
     weight: impl Fn(&T) -> usize,
     most: usize,
 ) -> impl Iterator<Item = Vec<T>> {
@@ -52,15 +75,14 @@ pub(super) fn split<T: Serialize>(
     const ROOM: usize = MAX_RECORD - 1024;
 
     let mut items = items.into_iter().peekable();
-    let mut length_of_next = None;
     iter::from_fn(move || {
         let mut part = Vec::new();
         let (mut length, mut weighs) = (0, 0);
         while let Some(item) = items.peek() {
-            let own_length = length_of_next.take().unwrap_or_else(|| length_of(item));
+            // With the comma.
+            let own_length = length_of(item) + 1;
             let own_weight = weight(item);
             if !part.is_empty() && (length + own_length > ROOM || weighs + own_weight > most) {
-                length_of_next = Some(own_length);
                 break;
             }
             length += own_length;
@@ -71,8 +93,8 @@ pub(super) fn split<T: Serialize>(
     })
 }
 
-/// The bytes that an item takes in a list.
-fn length_of<T: Serialize>(item: &T) -> usize {
+/// The bytes that an item takes in a record: writes it to count them.
+pub(super) fn length_of<T: Serialize>(item: &T) -> usize {
     struct Count(usize);
 
     impl io::Write for Count {
@@ -87,7 +109,20 @@ fn length_of<T: Serialize>(item: &T) -> usize {
     }
 
     let mut count = Count(0);
-    serde_json::to_writer(&mut count, item).map_or(0, |()| count.0 + 1)
+    serde_json::to_writer(&mut count, item).map_or(0, |()| count.0)
+}
+
+/// The bytes that a text takes in a record, or more.
+pub(super) fn length_of_text(text: &str) -> usize {
+    // As `\u001f`, or with a backslash in front.
+    let escaped = |byte: &u8| {
+        if *byte < b' ' {
+            6
+        } else {
+            1 + usize::from(matches!(byte, b'"' | b'\\'))
+        }
+    };
+    2 + text.as_bytes().iter().map(escaped).sum::<usize>()
 }
 
 #[cfg(not(handover_protocol = "newer"))]

@@ -7,12 +7,16 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::codec;
+use super::codec::{self, Message};
 use super::failed::Failed;
 use super::migration::{Connection, Consent};
 use super::offer::Offer;
 use super::sockets::Sockets;
 use super::version::Capabilities;
+
+/// Stands among keys for every endpoint of the Offer, which is what nearly every successor claims;
+/// no key looks like it.
+pub(crate) const ALL_OFFERED: &str = "*";
 
 /// What an incumbent says to its successor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +107,8 @@ pub(crate) enum ToIncumbent {
     },
     /// The successor can serve.
     Ready {
-        /// The keys of the endpoints that it will serve, with those of the `Claims` before it.
+        /// The keys of the endpoints that it will serve, with those of the `Claims` before it;
+        /// [`ALL_OFFERED`] among them for those of the Offer.
         #[serde(default)]
         claimed: Vec<String>,
     },
@@ -169,10 +174,30 @@ pub(crate) enum ToIncumbent {
     Unknown,
 }
 
+impl Message for ToSuccessor {
+    fn read_long(name: &str, record: &[u8]) -> Option<serde_json::Result<Self>> {
+        (name == "sockets").then(|| serde_json::from_slice(record).map(Self::Sockets))
+    }
+}
+
+impl Message for ToIncumbent {
+    fn read_long(name: &str, record: &[u8]) -> Option<serde_json::Result<Self>> {
+        #[derive(Deserialize)]
+        struct Claims {
+            keys: Vec<String>,
+        }
+
+        (name == "claims").then(|| {
+            let Claims { keys } = serde_json::from_slice(record)?;
+            Ok(Self::Claims { keys })
+        })
+    }
+}
+
 impl ToSuccessor {
     /// Tells events in as many records as they need.
     pub(crate) fn events(events: Vec<Value>) -> impl Iterator<Item = Self> {
-        codec::split(events, |_| 0, 0).map(|events| Self::Events { events })
+        codec::split(events, codec::length_of, |_| 0, 0).map(|events| Self::Events { events })
     }
 
     /// Returns the tag, for texts.
@@ -199,7 +224,8 @@ impl ToSuccessor {
 impl ToIncumbent {
     /// Says ready in as many records as the keys need.
     pub(crate) fn ready(claimed: Vec<String>) -> impl Iterator<Item = Self> {
-        let mut parts: Vec<_> = codec::split(claimed, |_| 0, 0).collect();
+        let mut parts: Vec<_> =
+            codec::split(claimed, |key| codec::length_of_text(key), |_| 0, 0).collect();
         let last = parts.pop().unwrap_or_default();
         parts
             .into_iter()

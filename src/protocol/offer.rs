@@ -73,6 +73,8 @@ pub(crate) enum Role {
     Stderr,
     /// The read end of the pipe that is the successor's standard error until it has settled.
     StderrPipe,
+    /// The same of a generation before, into which a child of it may still write.
+    OlderStderrPipe,
     /// The channel to an older generation; they come in the order of `Offer::older`.
     OlderChannel,
     /// The pidfd of an older generation; they come in the order of `Offer::older`.

@@ -20,7 +20,13 @@ pub(crate) struct Sockets {
 impl Sockets {
     /// Distributes the sockets of an offer over records that fit; none where there are no sockets.
     pub(crate) fn split(entries: Vec<Description>) -> impl Iterator<Item = Self> {
-        codec::split(entries, Description::descriptors, MAX_DESCRIPTORS).map(|entries| {
+        let length = |entry: &Description| {
+            // Names of fields, numbers, a kind: 190 bytes with the longest of all.
+            let texts = [entry.name.as_deref().unwrap_or_default(), &entry.endpoint];
+            let texts = texts.into_iter().map(codec::length_of_text);
+            256 + texts.sum::<usize>() + entry.address.longest_text()
+        };
+        codec::split(entries, length, Description::descriptors, MAX_DESCRIPTORS).map(|entries| {
             let count: usize = entries.iter().map(Description::descriptors).sum();
             Self {
                 descriptors: u32::try_from(count).expect("at most MAX_DESCRIPTORS"),

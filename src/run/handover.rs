@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -20,10 +20,10 @@ use super::program::Resolved;
 use crate::lifecycle::forward::{Tail, forward};
 use crate::lifecycle::token::Token;
 use crate::protocol::incumbent::Timer;
-use crate::sys::channel::Channel;
+use crate::sys::channel::{Channel, MAX_DESCRIPTORS};
 use crate::sys::log;
 use crate::sys::pidfd;
-use crate::sys::spawn::{Process, Spawn, describe};
+use crate::sys::spawn::{Launch, Process, Spawn, describe};
 use crate::sys::stdio;
 
 /// The successor that is being started, or that has taken over.
@@ -33,6 +33,8 @@ pub(crate) struct Handover {
     pub(crate) number: u64,
     /// When it was triggered.
     pub(crate) since: Instant,
+    /// This end of the channel, until there is somebody at the other.
+    channel: Option<Channel>,
     /// The pipe that is the successor's standard error.
     pipe: Option<Arc<OwnedFd>>,
     /// What of the Offer had no room in the channel before there was anybody to read it.
@@ -54,61 +56,11 @@ struct Running {
 
 type Forwarding = JoinHandle<io::Result<()>>;
 
-/// What starting a program gives.
-#[derive(Debug)]
-pub(crate) struct Started {
-    process: Process,
-    channel: Channel,
-}
-
-/// What connects a successor with this process: made before it is started, so that the Offer can
-/// lie in its channel by then. A successor whose predecessor dies at once finds all the same what
-/// it needs in order to serve.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    ours: Channel,
-    theirs: Channel,
-    pipe: Arc<OwnedFd>,
-    stderr: OwnedFd,
-}
-
-impl Connection {
-    pub(crate) fn new() -> io::Result<Self> {
-        let (ours, theirs) = Channel::pair()?;
-        ours.set_nonblocking(true)?;
-        let (pipe, stderr) = stdio::pipe()?;
-        Ok(Self {
-            ours,
-            theirs,
-            pipe: Arc::new(pipe),
-            stderr,
-        })
-    }
-
-    /// The pipe that is the successor's standard error.
-    pub(crate) fn pipe(&self) -> Lent {
-        Lent::Other(Arc::clone(&self.pipe))
-    }
-
-    /// Puts letters into the channel as long as there is room, and gives back those that are left.
-    pub(crate) fn fill(
-        &self,
-        letters: impl Iterator<Item = Letter> + Send + Sync + 'static,
-    ) -> Unsent {
-        let mut letters = letters.peekable();
-        while letters
-            .next_if(|letter| letter.post(&self.ours).is_ok())
-            .is_some()
-        {}
-        Unsent(Box::new(letters))
-    }
-}
-
-/// What did not fit into the channel: written when the successor starts, which costs it no time.
-pub(crate) struct Unsent(Box<dyn Iterator<Item = Letter> + Send + Sync>);
+/// What did not fit into the channel: written when the successor reads.
+struct Unsent(Box<dyn Iterator<Item = Letter> + Send + Sync>);
 
 impl Unsent {
-    pub(crate) fn nothing() -> Self {
+    fn nothing() -> Self {
         Self(Box::new(std::iter::empty()))
     }
 }
@@ -120,59 +72,95 @@ impl fmt::Debug for Unsent {
 }
 
 impl Handover {
-    /// Starts a successor, on a thread that may wait for `execve(2)`. It is not one of the
-    /// runtime's: those may all be taken by the service, and a trigger would wait for ever.
-    pub(crate) fn start(
-        number: u64,
-        program: io::Result<Resolved>,
-        connection: io::Result<Connection>,
-        unsent: Unsent,
-        blocked: SigSet,
-        queue: UnboundedSender<Input>,
-    ) -> Self {
-        let pipe = connection
-            .as_ref()
-            .ok()
-            .map(|connection| Arc::clone(&connection.pipe));
-        let answer = queue.clone();
-        let work = move || {
-            let result = program.and_then(|program| spawn(&program, connection?, &blocked));
-            let spawned = Input::Spawned {
-                handover: number,
-                result,
-            };
-            if let Err(SendError(Input::Spawned {
-                result: Ok(started),
-                ..
-            })) = answer.send(spawned)
-            {
-                abandon(started.process);
-            }
-        };
-        let thread = std::thread::Builder::new().name("handover-spawn".to_owned());
-        if let Err(error) = thread.spawn(work) {
-            let spawned = Input::Spawned {
-                handover: number,
-                result: Err(error),
-            };
-            queue.send(spawned).ok();
-        }
+    pub(crate) fn new(number: u64, queue: UnboundedSender<Input>) -> Self {
         Self {
             number,
             since: Instant::now(),
-            pipe,
-            unsent,
+            channel: None,
+            pipe: None,
+            unsent: Unsent::nothing(),
             successor: None,
             timers: HashMap::new(),
             queue,
         }
     }
 
+    /// Starts a successor, on a thread that may wait for `execve(2)`. It is not one of the
+    /// runtime's: those may all be taken by the service, and a trigger would wait for ever.
+    ///
+    /// The Offer is made up while that thread comes to run and prepares itself, and lies in the channel when the
+    /// program is executed: a successor whose predecessor dies at once finds all the same what it
+    /// needs in order to serve. Only where there are hundreds of sockets they are sent while the
+    /// program starts.
+    ///
+    /// # Errors
+    ///
+    /// When this process lacks what a start takes, or `offer` fails: nothing was started then.
+    pub(crate) fn start<L>(
+        &mut self,
+        program: impl FnOnce() -> io::Result<Resolved>,
+        blocked: SigSet,
+        offer: impl FnOnce(Lent, &mut dyn FnMut(Letter, usize)) -> io::Result<L>,
+    ) -> io::Result<()>
+    where
+        L: Iterator<Item = Letter> + Send + Sync + 'static,
+    {
+        let (order, orders) = mpsc::channel::<(Resolved, Channel, OwnedFd)>();
+        let (go, start) = mpsc::channel();
+        let (handover, queue) = (self.number, self.queue.clone());
+        let work = move || {
+            let Ok((program, channel, stderr)) = orders.recv() else {
+                return;
+            };
+            let launch = launch(&program, &blocked, channel, stderr);
+            if start.recv().is_err() {
+                return;
+            }
+            let result = launch.and_then(Launch::start);
+            let spawned = Input::Spawned { handover, result };
+            if let Err(SendError(Input::Spawned {
+                result: Ok(process),
+                ..
+            })) = queue.send(spawned)
+            {
+                abandon(process);
+            }
+        };
+        std::thread::Builder::new()
+            .name("handover-spawn".to_owned())
+            .spawn(work)?;
+
+        let (channel, theirs) = Channel::pair()?;
+        let (pipe, stderr) = stdio::pipe()?;
+        // It cannot have gone: it waits for this, and then for the word to start.
+        order.send((program()?, theirs, stderr)).ok();
+        channel.set_nonblocking(true)?;
+        let pipe = Arc::new(pipe);
+        let post = |letter: &Letter| letter.post(&channel).is_ok();
+        let mut kept = None;
+        let mut announce = |letter: Letter, sockets| {
+            kept = (!post(&letter)).then_some(letter);
+            if sockets > MAX_DESCRIPTORS {
+                go.send(()).ok();
+            }
+        };
+        let letters = offer(Lent::Other(Arc::clone(&pipe)), &mut announce)?;
+        let mut letters = kept.into_iter().chain(letters).peekable();
+        let first = letters.next_if(post);
+        go.send(()).ok();
+        if first.is_some() {
+            while letters.next_if(post).is_some() {}
+        }
+        self.unsent = Unsent(Box::new(letters));
+        self.channel = Some(channel);
+        self.pipe = Some(pipe);
+        Ok(())
+    }
+
     /// Puts the started program on the runtime: its channel, its death, its standard error. It is
     /// ended where that fails: without its channel it would take this process for dead, and serve.
-    pub(crate) fn run(&mut self, started: Started) -> io::Result<u32> {
-        let Started { process, channel } = started;
-        match self.watch(&process, channel) {
+    pub(crate) fn run(&mut self, process: Process) -> io::Result<u32> {
+        match self.watch(&process) {
             Ok((peer, tail, finish, forwarding)) => {
                 let pid = process.id();
                 self.successor = Some(Running {
@@ -191,11 +179,8 @@ impl Handover {
         }
     }
 
-    fn watch(
-        &self,
-        process: &Process,
-        channel: Channel,
-    ) -> io::Result<(Peer, Tail, Token, Forwarding)> {
+    fn watch(&mut self, process: &Process) -> io::Result<(Peer, Tail, Token, Forwarding)> {
+        let channel = self.channel.take().ok_or(io::ErrorKind::NotConnected)?;
         let pipe = self.pipe.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let copy = pipe.try_clone()?;
         let pidfd = process.pidfd().and_then(|fd| fd.try_clone_to_owned().ok());
@@ -368,7 +353,12 @@ impl Handover {
     }
 }
 
-fn spawn(program: &Resolved, connection: Connection, blocked: &SigSet) -> io::Result<Started> {
+fn launch<'a>(
+    program: &'a Resolved,
+    blocked: &'a SigSet,
+    channel: Channel,
+    stderr: OwnedFd,
+) -> io::Result<Launch<'a>> {
     let spawn = Spawn {
         program: &program.program,
         arguments: &program.arguments,
@@ -376,11 +366,7 @@ fn spawn(program: &Resolved, connection: Connection, blocked: &SigSet) -> io::Re
         directory: program.directory.as_deref(),
         blocked,
     };
-    let process = spawn.start(connection.theirs, connection.stderr)?;
-    Ok(Started {
-        process,
-        channel: connection.ours,
-    })
+    spawn.prepare(channel, stderr)
 }
 
 /// Ends a successor that nobody will hear of.

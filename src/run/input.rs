@@ -1,16 +1,17 @@
 //! What reaches the lifecycle task: everything, through one queue.
 
 use std::io;
+use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 use tokio::sync::oneshot;
 
-use super::handover::Started;
 use super::program::Changes;
 use crate::context::Successor;
 use crate::error::Error;
 use crate::protocol::incumbent::Timer;
 use crate::sys::channel::Record;
+use crate::sys::spawn::Process;
 
 /// The answer to a trigger that came from inside the program.
 pub(crate) type Reply = oneshot::Sender<Result<Successor, Error>>;
@@ -44,9 +45,9 @@ pub(crate) enum Input {
     /// Main has ended.
     MainEnded(MainEnd),
     /// An endpoint was opened.
-    Opened { key: String },
+    Opened { key: Arc<str> },
     /// A listener was dropped.
-    Abandoned { key: String },
+    Abandoned { key: Arc<str> },
     /// Answered when everything before it was taken.
     Mark(oneshot::Sender<()>),
     /// From the predecessor.
@@ -60,12 +61,14 @@ pub(crate) enum Input {
     /// The successor's program was started, or not.
     Spawned {
         handover: u64,
-        result: io::Result<Started>,
+        result: io::Result<Process>,
     },
     /// From the successor.
     Successor { handover: u64, from: FromPeer },
     /// The successor that had to end has been reaped.
     SuccessorEnded { handover: u64, how: String },
+    /// Endpoints that were inherited and are not bound by now are not wanted.
+    Unclaimed,
     /// A limit of the handover has run out.
     Elapsed { handover: u64, timer: Timer },
     /// The probation is over.

@@ -35,10 +35,10 @@ use crate::protocol::{Failed, Stage};
 use crate::socket::{Store, identify, is_kept, restore};
 use crate::sys::inherited::{Inherited, Start};
 use crate::sys::log;
-use crate::sys::process;
 use crate::sys::signals::{self, Handlers};
 use crate::sys::split::split;
 use crate::sys::watch::watch;
+use crate::sys::{process, room};
 
 /// A service that has taken over what its process inherited, and has not started yet; see
 /// [`Builder::prepare`](crate::Builder::prepare).
@@ -60,6 +60,7 @@ pub struct Prepared {
 impl Prepared {
     pub(crate) fn new(options: Options) -> Result<Self, Error> {
         let executed = (process::uptime(), What::Executed {});
+        room::reserve(0);
         let Inherited {
             channel,
             activated,
@@ -71,11 +72,16 @@ impl Prepared {
                 log::warn!(%error, "the service manager cannot adopt this generation");
             }
         }
-        let ignored = signals::ignored();
         let triggers: SigSet = triggers(&options)
-            .filter(|&t| !ignored.contains(t))
+            .filter(|&signal| !signals::is_ignored(signal))
             .collect();
-        let handlers = Handlers::install(&triggers)
+        let is_stop = |signal| {
+            options
+                .stop_signals
+                .iter()
+                .any(|stop| stop.to_nix() == signal)
+        };
+        let handlers = Handlers::install(&triggers, is_stop)
             .map_err(|error| Error::io("could not install signal handlers", error))?;
 
         let mut sockets = activated.len();

@@ -1,9 +1,10 @@
 //! What the lifecycle task, the context and the listeners share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,8 +26,8 @@ use crate::net::door::Door;
 use crate::net::gate::{Gate, State};
 use crate::net::lane::{Lane, Told};
 use crate::net::listener::Listener;
-use crate::protocol::Failed;
-use crate::socket::{Claimed, Endpoint, Kind, Socket, Store};
+use crate::protocol::{ALL_OFFERED, Failed};
+use crate::socket::{Claimed, Endpoint, KeyMap, Kind, Mark, Socket, Store};
 use crate::sys::{log, process};
 
 /// The state of one generation that more than one task looks at.
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     /// Whether somebody has run the `on_ready` hooks; locked while they run.
     pub(crate) ready_called: tokio::sync::Mutex<bool>,
     pub(crate) queue: mpsc::UnboundedSender<Input>,
+    announced: Once,
     /// Whether the lifecycle task is to be told of what is opened: while a handover, whose Offer
     /// has been made up, or a drain is under way.
     news_wanted: AtomicBool,
@@ -89,7 +91,7 @@ pub(crate) struct Ending {
 struct Gates {
     /// What an endpoint that is opened now begins with.
     initial: State,
-    endpoints: HashMap<String, (Kind, Arc<Gate>)>,
+    endpoints: KeyMap<Arc<str>, (Kind, Arc<Gate>)>,
     /// The endpoints of integrations, on which a service that stops accepts until its end.
     lasting: HashSet<String>,
 }
@@ -104,6 +106,7 @@ impl Shared {
         (tracker, tasks): (Arc<Tracker>, Arc<Tasks>),
     ) -> Self {
         let record = Arc::new(Record::new(generation));
+        let endpoints = store.count();
         let told = queue.clone();
         let lane = Lane::new(Arc::clone(&tracker), move |tell| {
             let input = match tell {
@@ -127,6 +130,7 @@ impl Shared {
             tokens: Tokens::new(),
             ready_called: tokio::sync::Mutex::new(false),
             queue,
+            announced: Once::new(),
             news_wanted: AtomicBool::new(false),
             phase: watch::Sender::new(Phase::Initialising),
             ending: Mutex::new(Ending {
@@ -139,7 +143,10 @@ impl Shared {
             resolved: watch::Sender::new(None),
             gates: Mutex::new(Gates {
                 initial: State::Shut,
-                endpoints: HashMap::new(),
+                endpoints: KeyMap::with_capacity_and_hasher(
+                    endpoints,
+                    BuildHasherDefault::default(),
+                ),
                 lasting: HashSet::new(),
             }),
             noted: Mutex::new(None),
@@ -159,6 +166,20 @@ impl Shared {
         let counts = (tracker, tasks);
         let shared = Self::new(options, start, None, Store::new(), queue, counts);
         (Arc::new(shared), inputs)
+    }
+
+    /// Tells of the start, when main asks for something for the first time: by then whoever collects
+    /// events has been installed.
+    pub(crate) fn announce(&self) {
+        self.announced.call_once(|| {
+            log::info!(
+                phase = %Phase::Initialising,
+                generation = self.generation,
+                pid = std::process::id(),
+                predecessor = self.predecessor.as_ref().map(|predecessor| predecessor.pid),
+                "initialising"
+            );
+        });
     }
 
     /// Tells the lifecycle task. One that has ended has nothing left to be told.
@@ -335,7 +356,7 @@ impl Shared {
         endpoint: &Endpoint,
     ) -> Result<(Claimed, Arc<Gate>), Error> {
         let (claimed, gate) = self.open(endpoint, &[Kind::Unix]).await?;
-        self.gates().lasting.insert(claimed.key.clone());
+        self.gates().lasting.insert(claimed.key.to_string());
         if self.predecessor.is_none() {
             gate.set(State::Open);
         }
@@ -361,7 +382,7 @@ impl Shared {
         let mut gates = self.gates();
         gates.initial = state;
         for (key, (_, gate)) in &gates.endpoints {
-            if state != State::Emptying || !gates.lasting.contains(key) {
+            if state != State::Emptying || !gates.lasting.contains(&**key) {
                 gate.set(state);
             }
         }
@@ -384,10 +405,35 @@ impl Shared {
         self.store.release(key)
     }
 
-    /// Moves the gates of some endpoints, of those kinds.
-    pub(crate) fn set_gates_of(&self, keys: &[String], kinds: fn(Kind) -> bool, state: State) {
+    /// Moves the gates of some endpoints, of those kinds; [`ALL_OFFERED`] among the keys stands for
+    /// those that came before `until`.
+    pub(crate) fn set_gates_of(
+        &self,
+        keys: &[String],
+        until: Mark,
+        kinds: fn(Kind) -> bool,
+        state: State,
+    ) {
         let gates = self.gates();
-        for (kind, gate) in keys.iter().filter_map(|key| gates.endpoints.get(key)) {
+        let mut of_kind = gates
+            .endpoints
+            .iter()
+            .filter(|(_, (kind, _))| kinds(*kind))
+            .peekable();
+        if of_kind.peek().is_none() {
+            return;
+        }
+        if keys.iter().any(|key| key == ALL_OFFERED) {
+            for (key, (_, gate)) in of_kind {
+                if !self.store.came_after(key, until) {
+                    gate.set(state);
+                }
+            }
+        }
+        for (kind, gate) in keys
+            .iter()
+            .filter_map(|key| gates.endpoints.get(key.as_str()))
+        {
             if kinds(*kind) {
                 gate.set(state);
             }
@@ -400,8 +446,8 @@ impl Shared {
         let waiting = gates
             .endpoints
             .iter()
-            .filter(|(key, (_, gate))| gate.is_awaited() && !gates.lasting.contains(*key));
-        waiting.map(|(key, _)| key.clone()).collect()
+            .filter(|(key, (_, gate))| gate.is_awaited() && !gates.lasting.contains(&***key));
+        waiting.map(|(key, _)| key.to_string()).collect()
     }
 
     /// How many endpoints of the service are open.
@@ -416,8 +462,8 @@ impl Shared {
         let gates = self.gates();
         let keys = gates.endpoints.keys();
         let mut keys: Vec<_> = keys
-            .filter(|key| !gates.lasting.contains(*key))
-            .cloned()
+            .filter(|key| !gates.lasting.contains(&***key))
+            .map(ToString::to_string)
             .collect();
         keys.sort();
         keys

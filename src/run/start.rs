@@ -14,10 +14,10 @@ use crate::protocol::{
     Failed, Garbage, MAX_RECORD, Offer, Role, Sockets, Stage, Successor, ToSuccessor, decode,
     encode,
 };
-use crate::socket::{Store, verify};
+use crate::socket::{Mark, Store, verify};
 use crate::sys::channel::{Channel, Record};
 use crate::sys::log;
-use crate::sys::stdio;
+use crate::sys::{room, stdio};
 
 /// What a successor has from its predecessor when its main starts.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Inheritance {
     pub(crate) channel: Channel,
     /// Where the offer was cut short by the predecessor's death, nothing.
     pub(crate) offer: Option<Offered>,
+    /// What comes after it was not in the offer.
+    pub(crate) until: Mark,
     /// Whether the predecessor was seen to be gone.
     pub(crate) orphaned: bool,
     pub(crate) machine: Successor,
@@ -38,7 +40,8 @@ pub(crate) struct Offered {
     pub(crate) offer: Offer,
     pub(crate) incumbent: Option<OwnedFd>,
     pub(crate) stderr: Option<OwnedFd>,
-    pub(crate) stderr_pipe: Option<OwnedFd>,
+    /// The pipe of this generation's first standard error, and those of generations before.
+    pub(crate) stderr_pipes: Vec<Arc<OwnedFd>>,
     pub(crate) older: Vec<Old>,
 }
 
@@ -53,6 +56,7 @@ impl Inheritance {
         let mut this = Self {
             channel,
             offer: None,
+            until: Mark::default(),
             orphaned: false,
             machine,
             unperformed: Vec::new(),
@@ -78,6 +82,7 @@ impl Inheritance {
                 },
             };
             if run {
+                this.until = store.mark();
                 return Ok(this);
             }
         }
@@ -125,7 +130,9 @@ impl Inheritance {
         match &message {
             ToSuccessor::Offer(offer) => {
                 // What an incumbent announces beyond that, it may have made up.
-                store.reserve(offer.sockets.min(1 << 16) as usize);
+                let sockets = offer.sockets.min(1 << 16) as usize;
+                store.reserve(sockets);
+                room::reserve(sockets);
                 self.offer = Some(Offered::new(offer.clone(), record.descriptors)?);
             }
             ToSuccessor::Sockets(sockets) => adopt(sockets, record.descriptors, store)?,
@@ -189,7 +196,7 @@ impl Offered {
                 offer.descriptors.len()
             )));
         }
-        let (mut incumbent, mut stderr, mut stderr_pipe) = (None, None, None);
+        let (mut incumbent, mut stderr, mut stderr_pipes) = (None, None, Vec::new());
         let (mut channels, mut pidfds) = (Vec::new(), Vec::new());
         for (role, fd) in offer.descriptors.iter().zip(descriptors) {
             match role {
@@ -200,7 +207,7 @@ impl Offered {
                     }
                 }
                 Role::Stderr => stderr = Some(fd),
-                Role::StderrPipe => stderr_pipe = Some(fd),
+                Role::StderrPipe | Role::OlderStderrPipe => stderr_pipes.push(Arc::new(fd)),
                 Role::OlderChannel => channels.push(fd),
                 Role::OlderPidfd => pidfds.push(fd),
                 Role::Unknown => {}
@@ -226,7 +233,7 @@ impl Offered {
             offer,
             incumbent,
             stderr,
-            stderr_pipe,
+            stderr_pipes,
             older,
         })
     }

@@ -9,7 +9,7 @@ use super::socket::Socket;
 pub(crate) struct Claimed {
     /// What an Offer of this generation calls it; for [`Store::release`](super::Store::release) and
     /// [`Store::offer_of`](super::Store::offer_of).
-    pub(crate) key: String,
+    pub(crate) key: Arc<str>,
     /// One, or several behind one listener.
     pub(crate) sockets: Vec<Arc<Socket>>,
     /// Was it inherited?

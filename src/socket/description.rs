@@ -19,13 +19,13 @@ pub(crate) struct Description {
     pub(crate) endpoint: String,
     pub(crate) kind: Kind,
     /// What the socket is bound to.
-    #[serde(default, skip_serializing_if = "is_unnamed")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) address: Address,
     /// Which of the sockets of its endpoint it is, from 0.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) index: u32,
     /// How many sockets its endpoint has.
-    #[serde(default = "one")]
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub(crate) count: u32,
     /// Whether the lock of the path follows as a second descriptor.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -74,8 +74,12 @@ fn one() -> u32 {
     1
 }
 
-fn is_unnamed(address: &Address) -> bool {
-    *address == Address::Unnamed
+fn is_one(count: &u32) -> bool {
+    *count == 1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[cfg(test)]

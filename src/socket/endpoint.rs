@@ -1,5 +1,6 @@
 //! What the service wants to listen on.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -256,12 +257,18 @@ impl Endpoint {
     }
 
     /// The same endpoint with an absolute path.
-    pub(super) fn absolute(&self) -> io::Result<Self> {
-        let mut endpoint = self.clone();
-        if let Target::Address(_, Address::Path(path)) = &mut endpoint.target {
-            *path = std::path::absolute(&*path)?;
-        }
-        Ok(endpoint)
+    pub(super) fn absolute(&self) -> io::Result<Cow<'_, Self>> {
+        let Target::Address(kind, Address::Path(path)) = &self.target else {
+            return Ok(Cow::Borrowed(self));
+        };
+        let path = std::path::absolute(path)?;
+        let target = Target::Address(*kind, Address::Path(path));
+        let (name, options) = (self.name.clone(), self.options.clone());
+        Ok(Cow::Owned(Self {
+            name,
+            target,
+            options,
+        }))
     }
 
     /// Checks what the builder methods take unseen.

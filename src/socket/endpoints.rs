@@ -35,6 +35,11 @@ impl Endpoints {
         self.entries.insert(id, entry);
     }
 
+    /// The number of the endpoint that comes next.
+    pub(super) fn next_id(&self) -> Id {
+        self.next
+    }
+
     pub(super) fn remove(&mut self, id: Id) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
         self.index.remove(id, &entry);
@@ -65,7 +70,7 @@ impl Endpoints {
             // Others on the same address must have a name, and share it.
             None => self
                 .of_target(target)
-                .any(|(_, entry)| entry.is_claimed() && (entry.name.is_none() || !reuse)),
+                .any(|(_, entry)| entry.is_claimed() && (entry.name().is_none() || !reuse)),
         };
         if !claimed {
             return Ok(());
@@ -81,17 +86,17 @@ impl Endpoints {
         })
     }
 
-    /// Finds what was inherited for the endpoint: more than one only if it came by activation.
+    /// Finds what was inherited for the endpoint: others than the first only if it came by activation.
     /// `target` is the endpoint's, as text.
     pub(super) fn find(
         &self,
         endpoint: &Endpoint,
         target: &str,
         kinds: &[Kind],
-    ) -> Result<Vec<Id>, Problem> {
+    ) -> Result<Option<(Id, Vec<Id>)>, Problem> {
         let fits = |entry: &Entry| entry.is_unclaimed() && entry.has_kind(kinds);
         let is_on = |entry: &Entry| {
-            entry.target == target
+            entry.target() == target
                 || match (&endpoint.target, entry.only_socket()) {
                     (Target::Address(_, address), Some(socket)) => socket.address() == address,
                     _ => false,
@@ -102,18 +107,18 @@ impl Endpoints {
                 .of_name(name)
                 .find(|(_, entry)| fits(entry) && !entry.is_activated() && is_on(entry));
             if let Some((id, _)) = exact {
-                return Ok(vec![id]);
+                return Ok(Some((id, Vec::new())));
             }
-            let activated = self.activated(name, kinds)?;
-            if !activated.is_empty() {
-                return Ok(activated);
+            let mut activated = self.activated(name, kinds)?.into_iter();
+            if let Some(first) = activated.next() {
+                return Ok(Some((first, activated.collect())));
             }
         }
         let may_take = |entry: &Entry| fits(entry) && is_on(entry);
         let by_target = self
             .of_target(target)
             .filter(|(_, entry)| may_take(entry))
-            .min_by_key(|(id, entry)| (entry.name.is_some(), *id));
+            .min_by_key(|(id, entry)| (entry.name().is_some(), *id));
         let found = by_target.map(|(id, _)| id).or_else(|| {
             let Target::Address(kind, address) = &endpoint.target else {
                 return None;
@@ -121,7 +126,7 @@ impl Endpoints {
             let mut ids = self.index.address(*kind, address);
             ids.find(|id| self.entries.get(id).is_some_and(may_take))
         });
-        Ok(found.into_iter().collect())
+        Ok(found.map(|id| (id, Vec::new())))
     }
 
     /// What came by activation under this name and is of these kinds.
@@ -143,26 +148,25 @@ impl Endpoints {
     pub(super) fn adopt(
         &mut self,
         endpoint: &Endpoint,
-        target: String,
+        target: &str,
         first: Id,
         others: &[Id],
     ) -> Option<Claimed> {
         let others: Vec<_> = others.iter().filter_map(|id| self.remove(*id)).collect();
         let is_same = others.is_empty()
             && self.entries.get(&first).is_some_and(|entry| {
-                let same_name = entry.name == endpoint.name || !renames(endpoint, entry);
-                same_name && entry.target == target
+                new_name(endpoint, entry) == entry.name() && entry.target() == target
             });
         let adopt = |entry: &mut Entry| {
             for other in others {
                 entry.append(other);
             }
-            if renames(endpoint, entry) {
-                entry.name.clone_from(&endpoint.name);
+            if !is_same {
+                let name = new_name(endpoint, entry).map(str::to_owned);
+                entry.rename(name.as_deref(), target);
             }
-            entry.target = target;
             entry.state = State::Adopted(Some(endpoint.options.clone()));
-            let key = entry.key();
+            let key = Arc::clone(entry.key());
             let mut warnings = Vec::new();
             if entry.missing() > 0 {
                 warnings.push(format!(
@@ -260,6 +264,11 @@ impl Endpoints {
         self.entries.values()
     }
 
+    /// Those that came since, with their numbers.
+    pub(super) fn iter_from(&self, id: Id) -> impl Iterator<Item = (Id, &Entry)> {
+        self.entries.range(id..).map(|(id, entry)| (*id, entry))
+    }
+
     /// Lets their states be changed; what they are found by must stay.
     pub(super) fn for_each_mut(&mut self, change: impl FnMut(&mut Entry)) {
         self.entries.values_mut().for_each(change);
@@ -274,8 +283,7 @@ impl Endpoints {
 
     /// Finds an endpoint by the parts of its key.
     pub(super) fn named(&self, name: Option<&str>, target: &str) -> Option<(Id, &Entry)> {
-        let is_it =
-            |(_, entry): &(Id, &Entry)| entry.name.as_deref() == name && entry.target == target;
+        let is_it = |(_, entry): &(Id, &Entry)| entry.name() == name && entry.target() == target;
         match name {
             Some(name) => self.of_name(name).find(is_it),
             None => self.of_target(target).find(is_it),
@@ -303,8 +311,11 @@ impl Endpoints {
     }
 }
 
-/// Whether the claim gives the entry its name: activated sockets keep the one that they are known by
-/// outside.
-fn renames(endpoint: &Endpoint, entry: &Entry) -> bool {
-    endpoint.name.is_some() || !entry.is_activated()
+/// The name that the entry has from a claim on: activated sockets keep the one that they are known
+/// by outside.
+fn new_name<'a>(endpoint: &'a Endpoint, entry: &'a Entry) -> Option<&'a str> {
+    match &endpoint.name {
+        None if entry.is_activated() => entry.name(),
+        name => name.as_deref(),
+    }
 }

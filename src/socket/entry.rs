@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use socket2::SockRef;
 
-use super::description::{Description, key};
+use super::description::{Description, key, split_key};
 use super::kind::Kind;
 use super::options::Options;
 use super::socket::Socket;
@@ -13,12 +13,13 @@ use super::verify::Inherited;
 /// The sockets of one endpoint, and whose they are.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) name: Option<String>,
-    /// What was asked for, without the name.
-    pub(super) target: String,
+    name: Option<String>,
+    /// The name, if there is one, and what was asked for.
+    key: Arc<str>,
     pub(super) state: State,
-    /// What the predecessor calls it: more than one, if they were claimed as one.
-    pub(super) offered: Vec<String>,
+    /// What the predecessor calls it where that is something else: more than one, if they were
+    /// claimed as one.
+    offered: Vec<Arc<str>>,
     /// How many sockets it should have.
     count: usize,
     /// By their index.
@@ -45,7 +46,7 @@ impl Entry {
             description,
             socket,
         } = inherited;
-        let offered = vec![description.key()];
+        let offered = description.key();
         // Those that came by activation are grouped when they are claimed, by name or one by one.
         let (target, index, count) = if description.activated {
             let target = format!("{}{}", socket.kind().prefix(), socket.address());
@@ -53,11 +54,15 @@ impl Entry {
         } else {
             (description.endpoint, description.index, description.count)
         };
+        let key = key(description.name.as_deref(), &target);
         Self {
+            offered: match key == offered {
+                true => Vec::new(),
+                false => vec![offered.into()],
+            },
             name: description.name,
-            target,
+            key: key.into(),
             state: State::Unclaimed,
-            offered,
             count: usize::try_from(count).unwrap_or(usize::MAX),
             sockets: vec![(index, Arc::new(socket))],
         }
@@ -66,13 +71,13 @@ impl Entry {
     /// Of sockets that this generation made, or was given by the service.
     pub(super) fn fresh(
         name: Option<String>,
-        target: String,
+        target: &str,
         state: State,
         sockets: Vec<Arc<Socket>>,
     ) -> Self {
         Self {
+            key: key(name.as_deref(), target).into(),
             name,
-            target,
             state,
             offered: Vec::new(),
             count: sockets.len(),
@@ -92,22 +97,44 @@ impl Entry {
     /// Puts the sockets of another endpoint behind its own.
     pub(super) fn append(&mut self, other: Self) {
         self.count += other.count;
-        self.offered.extend(other.offered);
+        self.remember_key();
+        self.offered.extend_from_slice(other.predecessors_keys());
         let sockets = std::mem::take(&mut self.sockets);
         let all = sockets.into_iter().chain(other.sockets);
         self.sockets = (0..).zip(all.map(|(_, socket)| socket)).collect();
     }
 
-    pub(super) fn key(&self) -> String {
-        key(self.name.as_deref(), &self.target)
+    /// Calls it something else.
+    pub(super) fn rename(&mut self, name: Option<&str>, target: &str) {
+        self.remember_key();
+        self.name = name.map(str::to_owned);
+        self.key = key(name, target).into();
+    }
+
+    fn remember_key(&mut self) {
+        if self.offered.is_empty() {
+            self.offered.push(Arc::clone(&self.key));
+        }
+    }
+
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// What was asked for, without the name.
+    pub(super) fn target(&self) -> &str {
+        split_key(&self.key).1
+    }
+
+    pub(super) fn key(&self) -> &Arc<str> {
+        &self.key
     }
 
     /// What the predecessor calls it; what this generation calls it, if there is none who could.
-    pub(super) fn predecessors_keys(&self) -> Vec<String> {
-        if self.offered.is_empty() {
-            vec![self.key()]
-        } else {
-            self.offered.clone()
+    pub(super) fn predecessors_keys(&self) -> &[Arc<str>] {
+        match self.offered.as_slice() {
+            [] => std::slice::from_ref(&self.key),
+            offered => offered,
         }
     }
 
@@ -167,7 +194,7 @@ impl Entry {
             let inode = socket.path().map(|path| path.inode());
             let description = Description {
                 name: self.name.clone(),
-                endpoint: self.target.clone(),
+                endpoint: self.target().to_owned(),
                 kind: socket.kind(),
                 address: socket.address().clone(),
                 index,

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use super::address::Address;
 use super::kind::Kind;
+use crate::sys::tcp;
 
 /// What a descriptor is, whatever was said of it.
 #[derive(Debug)]
@@ -46,12 +47,9 @@ impl Found {
             name => name?,
         };
         let domain = Domain::from(i32::from(name.family()));
-        let protocol = socket.protocol()?;
-        let listening = socket.is_listener()?;
-        let r#type = match protocol {
-            // Nothing else of these protocols can listen.
-            Some(Protocol::TCP | Protocol::MPTCP) if listening => Type::STREAM,
-            _ => socket.r#type()?,
+        let (r#type, protocol, listening) = match tcp::is_listener(&descriptor) {
+            true => (Type::STREAM, Some(Protocol::TCP), true),
+            false => (socket.r#type()?, socket.protocol()?, socket.is_listener()?),
         };
         let address = address_of(&name);
         Ok(Self {

@@ -2,11 +2,13 @@
 
 use std::borrow::Borrow;
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeSet, HashMap};
-use std::hash::Hash;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::{BuildHasherDefault, Hash};
+use std::sync::Arc;
 
 use super::address::Address;
 use super::entry::Entry;
+use super::keys::{KeyMap, WordHasher};
 use super::kind::Kind;
 use super::overlap;
 
@@ -18,14 +20,15 @@ pub(super) type Id = u64;
 pub(super) struct Index {
     by_name: Multi<String>,
     /// Without the named ones on port 0: their target says nothing about them.
-    by_target: Multi<String>,
+    by_target: Multi<Arc<str>>,
     by_address: Multi<(Kind, Address)>,
-    by_port: Multi<(Kind, u16)>,
+    /// Thousands may have one in common.
+    by_port: KeyMap<(Kind, u16), HashSet<Id, BuildHasherDefault<WordHasher>>>,
 }
 
 /// A map with several values for a key.
 #[derive(Debug)]
-struct Multi<K>(HashMap<K, Ids>);
+struct Multi<K>(KeyMap<K, Ids>);
 
 /// There are hardly ever two.
 #[derive(Debug)]
@@ -36,16 +39,21 @@ enum Ids {
 
 impl Index {
     pub(super) fn insert(&mut self, id: Id, entry: &Entry) {
-        if let Some(name) = &entry.name {
-            self.by_name.insert(name.clone(), id);
+        if let Some(name) = entry.name() {
+            self.by_name.insert(name.to_owned(), id);
         }
         if is_telling(entry) {
-            self.by_target.insert(entry.target.clone(), id);
+            let target = match entry.name() {
+                None => Arc::clone(entry.key()),
+                Some(_) => entry.target().into(),
+            };
+            self.by_target.insert(target, id);
         }
         for socket in entry.sockets() {
             let (kind, address) = (socket.kind(), socket.address());
             if let Some(inet) = address.inet() {
-                self.by_port.insert((kind, inet.port()), id);
+                let ids = self.by_port.entry((kind, inet.port())).or_default();
+                ids.insert(id);
             }
             self.by_address
                 .insert((kind, overlap::canonical(address)), id);
@@ -53,16 +61,21 @@ impl Index {
     }
 
     pub(super) fn remove(&mut self, id: Id, entry: &Entry) {
-        if let Some(name) = &entry.name {
+        if let Some(name) = entry.name() {
             self.by_name.remove(name, id);
         }
         if is_telling(entry) {
-            self.by_target.remove(&entry.target, id);
+            self.by_target.remove(entry.target(), id);
         }
         for socket in entry.sockets() {
             let (kind, address) = (socket.kind(), socket.address());
             if let Some(inet) = address.inet() {
-                self.by_port.remove(&(kind, inet.port()), id);
+                if let Slot::Occupied(mut ids) = self.by_port.entry((kind, inet.port())) {
+                    ids.get_mut().remove(&id);
+                    if ids.get().is_empty() {
+                        ids.remove();
+                    }
+                }
             }
             self.by_address
                 .remove(&(kind, overlap::canonical(address)), id);
@@ -91,15 +104,18 @@ impl Index {
         self.by_address.find(&(kind, overlap::canonical(address)))
     }
 
-    /// Everything of this kind on this port.
-    pub(super) fn port(&self, kind: Kind, port: u16) -> impl Iterator<Item = Id> {
-        self.by_port.find(&(kind, port))
+    /// Everything of this kind on this port, in the order in which it came.
+    pub(super) fn port(&self, kind: Kind, port: u16) -> impl Iterator<Item = Id> + use<> {
+        let ids = self.by_port.get(&(kind, port));
+        let mut ids: Vec<_> = ids.into_iter().flatten().copied().collect();
+        ids.sort_unstable();
+        ids.into_iter()
     }
 }
 
 impl<K> Default for Multi<K> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(KeyMap::default())
     }
 }
 
@@ -152,5 +168,5 @@ impl Ids {
 
 /// Does the target tell one endpoint from another?
 fn is_telling(entry: &Entry) -> bool {
-    entry.name.is_none() || !entry.target.ends_with(":0")
+    entry.name().is_none() || !entry.target().ends_with(":0")
 }

@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::text;
 
 /// What sort of socket an endpoint has.
 ///
 /// A kind travels as its [`name`](Self::name). One that this version does not know arrives as
 /// [`Descriptor`](Self::Descriptor): it is held and passed on, and nobody here can listen on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "String", into = "&'static str")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(into = "&'static str")]
 pub(crate) enum Kind {
     /// A listening TCP socket.
     Tcp,
@@ -91,8 +93,14 @@ impl fmt::Display for Kind {
     }
 }
 
-impl From<String> for Kind {
-    fn from(name: String) -> Self {
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
+    }
+}
+
+impl From<&str> for Kind {
+    fn from(name: &str) -> Self {
         Self::ALL
             .into_iter()
             .find(|kind| kind.name() == name)

@@ -19,6 +19,7 @@ mod found;
 mod index;
 mod invalid;
 mod kept;
+mod keys;
 mod kind;
 mod live;
 mod options;
@@ -41,7 +42,8 @@ pub(crate) use self::error::Error;
 pub(crate) use self::kept::{is_kept, restore};
 #[cfg(feature = "systemd")]
 pub(crate) use self::kept::{is_storable, names as kept_names};
+pub(crate) use self::keys::KeyMap;
 pub(crate) use self::kind::Kind;
 pub(crate) use self::socket::{Io, Socket};
-pub(crate) use self::store::Store;
+pub(crate) use self::store::{Mark, Store};
 pub(crate) use self::verify::{identify, verify};

@@ -1,5 +1,6 @@
 //! The sockets of this generation.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use super::endpoint::{Endpoint, Target};
 use super::endpoints::Endpoints;
 use super::entry::{Entry, State};
 use super::error::{Error, Problem};
+use super::index::Id;
 use super::kind::Kind;
 use super::settings;
 use super::socket::Socket;
@@ -38,6 +40,10 @@ pub(crate) struct Store {
     /// Whether somebody outside keeps the sockets beyond the end of the service.
     kept: AtomicBool,
 }
+
+/// A moment in the life of a store.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Mark(Id);
 
 impl Store {
     /// A store with nothing in it.
@@ -78,7 +84,7 @@ impl Store {
     pub(crate) fn insert_inherited(&self, inherited: Inherited) {
         let mut held = self.lock();
         let entry = Entry::inherited(inherited);
-        let known = held.named(entry.name.as_deref(), &entry.target);
+        let known = held.named(entry.name(), entry.target());
         let known = known.filter(|(_, known)| known.is_unclaimed() && !known.is_activated());
         match known.map(|(id, _)| id) {
             Some(id) => {
@@ -101,7 +107,7 @@ impl Store {
         endpoint: &Endpoint,
         kinds: &[Kind],
     ) -> Result<Option<Claimed>, Error> {
-        let endpoint = &absolute(endpoint)?;
+        let endpoint = &*absolute(endpoint)?;
         let refuse = |problem| Error::adopt(endpoint, problem);
         let kind = endpoint.kind();
         let kinds = match &kind {
@@ -116,10 +122,10 @@ impl Store {
         let target = endpoint.target_text();
         held.check_unclaimed(endpoint, &target, kinds)
             .map_err(refuse)?;
-        let ids = held.find(endpoint, &target, kinds).map_err(refuse)?;
+        let found = held.find(endpoint, &target, kinds).map_err(refuse)?;
         self.changed.notify_one();
-        match ids.split_first() {
-            Some((first, others)) => Ok(held.adopt(endpoint, target, *first, others)),
+        match found {
+            Some((first, others)) => Ok(held.adopt(endpoint, &target, first, &others)),
             None if held.has_connection() => Err(refuse(Problem::Connection)),
             None if endpoint.target == Target::Activated => Err(refuse(Problem::NotActivated)),
             None => Ok(None),
@@ -136,7 +142,7 @@ impl Store {
         endpoint: &Endpoint,
         mut bound: Bound,
     ) -> Result<Claimed, Error> {
-        let endpoint = &absolute(endpoint)?;
+        let endpoint = &*absolute(endpoint)?;
         let mut held = self.lock();
         let kinds: Vec<_> = endpoint.kind().into_iter().collect();
         let target = endpoint.target_text();
@@ -145,12 +151,12 @@ impl Store {
         let warnings = std::mem::take(&mut bound.warnings);
         let entry = Entry::fresh(
             endpoint.given_name().map(str::to_owned),
-            target,
+            &target,
             State::Bound,
             bound.into_sockets().into_iter().map(Arc::new).collect(),
         );
         let claimed = Claimed {
-            key: entry.key(),
+            key: Arc::clone(entry.key()),
             sockets: entry.sockets().cloned().collect(),
             adopted: false,
             warnings,
@@ -183,7 +189,7 @@ impl Store {
             } else {
                 "the inherited endpoint"
             },
-            other: other.key(),
+            other: other.key().to_string(),
             address: socket.address().to_string(),
         };
         Some(Error::bind(endpoint, problem))
@@ -198,7 +204,7 @@ impl Store {
         let mut warnings = Vec::new();
         self.lock().for_each_mut(|entry| {
             if let Some(options) = entry.take_options() {
-                let key = entry.key();
+                let key = Arc::clone(entry.key());
                 for socket in entry.sockets() {
                     settings::apply(socket, &options, &key, &mut warnings);
                 }
@@ -208,14 +214,40 @@ impl Store {
     }
 
     /// The keys of what was claimed, as the predecessor's Offer called them (for a fresh endpoint:
-    /// as this generation calls it).
-    pub(crate) fn claimed_keys(&self) -> Vec<String> {
+    /// as this generation calls it). Whether everything was that came before `until`; then those
+    /// keys are left out.
+    pub(crate) fn claimed_keys(&self, until: Mark) -> (bool, Vec<String>) {
         let held = self.lock();
-        let claimed = held.iter().filter(|entry| entry.is_claimed());
-        let mut keys: Vec<_> = claimed.flat_map(Entry::predecessors_keys).collect();
+        let is_left = |entry: &Entry| !entry.is_claimed() && !entry.has_kind(&[Kind::Descriptor]);
+        let all = !held
+            .iter_from(0)
+            .any(|(id, entry)| id < until.0 && is_left(entry));
+        let mut keys: Vec<_> = held
+            .iter_from(if all { until.0 } else { 0 })
+            .filter(|(_, entry)| entry.is_claimed())
+            .flat_map(|(_, entry)| entry.predecessors_keys())
+            .map(ToString::to_string)
+            .collect();
         // The sockets of an activated endpoint were one before.
         keys.dedup();
-        keys
+        (all, keys)
+    }
+
+    /// How many endpoints there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().iter().count()
+    }
+
+    /// The keys of all that came before the mark.
+    pub(crate) fn keys_until(&self, mark: Mark) -> Vec<String> {
+        let held = self.lock();
+        let offered = held.iter_from(0).take_while(|(id, _)| *id < mark.0);
+        offered.map(|(_, entry)| entry.key().to_string()).collect()
+    }
+
+    /// The present moment.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(self.lock().next_id())
     }
 
     /// Closes what was inherited and not claimed, removes its paths, and gives its keys.
@@ -236,7 +268,7 @@ impl Store {
                     // What stays behind is stale, and replaced by the next who binds it.
                     path.remove().ok();
                 }
-                entry.key()
+                entry.key().to_string()
             })
             .collect()
     }
@@ -247,14 +279,28 @@ impl Store {
         let unclaimed = held
             .iter()
             .filter(|entry| entry.is_unclaimed() && entry.is_activated());
-        unclaimed.map(Entry::key).collect()
+        unclaimed.map(|entry| entry.key().to_string()).collect()
     }
 
     /// Everything there is, in the order in which it came, with its descriptors
-    /// ([`Socket::descriptors`]).
-    pub(crate) fn offer(&self) -> Vec<(Description, Arc<Socket>)> {
+    /// ([`Socket::descriptors`]); and the mark [after which](Self::came_after) comes what is not in
+    /// it. `announce` is told beforehand how many there are.
+    pub(crate) fn offer(
+        &self,
+        announce: impl FnOnce(usize),
+    ) -> (Vec<(Description, Arc<Socket>)>, Mark) {
         let held = self.lock();
-        held.iter().flat_map(Entry::describe).collect()
+        let count = held.iter().map(|entry| entry.sockets().count()).sum();
+        announce(count);
+        let mut all = Vec::with_capacity(count);
+        all.extend(held.iter().flat_map(Entry::describe));
+        (all, Mark(held.next_id()))
+    }
+
+    /// Whether there is an endpoint of [this key](Claimed::key), and it came after the mark.
+    pub(crate) fn came_after(&self, key: &str, mark: Mark) -> bool {
+        let held = self.lock();
+        held.by_key(key).is_some_and(|(id, _)| id >= mark.0)
     }
 
     /// The same of one endpoint, by [its key](Claimed::key).
@@ -307,7 +353,7 @@ impl Store {
         }
         held.insert(Entry::fresh(
             Some(name.to_owned()),
-            Kind::Descriptor.prefix().to_owned(),
+            Kind::Descriptor.prefix(),
             State::Lent,
             vec![Arc::new(socket)],
         ));
@@ -336,7 +382,7 @@ impl Store {
     /// The same, but for some, by [their keys](Claimed::key).
     pub(crate) fn close_but(&self, keys: &HashSet<String>) {
         let is_wanted =
-            |entry: &Entry| !entry.has_kind(&[Kind::Descriptor]) && !keys.contains(&entry.key());
+            |entry: &Entry| !entry.has_kind(&[Kind::Descriptor]) && !keys.contains(&**entry.key());
         let mut held = self.lock();
         for id in held.ids(is_wanted) {
             held.remove(id);
@@ -353,7 +399,7 @@ impl Store {
     pub(crate) fn remove_paths_but(&self, keys: &HashSet<String>) -> Vec<String> {
         match self.kept.load(Ordering::Relaxed) {
             true => Vec::new(),
-            false => self.remove_paths_of(|entry| !keys.contains(&entry.key())),
+            false => self.remove_paths_of(|entry| !keys.contains(&**entry.key())),
         }
     }
 
@@ -403,7 +449,7 @@ impl Store {
 
 /// The endpoint as it is kept: checked, and with an absolute path, so that a key means the same
 /// file wherever the next generation is started.
-fn absolute(endpoint: &Endpoint) -> Result<Endpoint, Error> {
+fn absolute(endpoint: &Endpoint) -> Result<Cow<'_, Endpoint>, Error> {
     endpoint
         .check()
         .map_err(Problem::from)

@@ -4,6 +4,10 @@
 //! stays as it is, a backslash is doubled, every other byte becomes `\xNN`.
 
 use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserializer;
+use serde::de::Visitor;
 
 /// Writes bytes as text.
 pub(super) fn escape(bytes: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
@@ -52,6 +56,29 @@ pub(super) fn unescape(text: &str) -> Option<Vec<u8>> {
             }
         }
     }
+}
+
+/// Reads a value from its text, which is not kept.
+pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: for<'a> From<&'a str>,
+    D: Deserializer<'de>,
+{
+    struct Text<T>(PhantomData<T>);
+
+    impl<T: for<'a> From<&'a str>> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<T, E> {
+            Ok(T::from(text))
+        }
+    }
+
+    deserializer.deserialize_str(Text(PhantomData))
 }
 
 fn digit(byte: u8) -> Option<u8> {

@@ -304,7 +304,7 @@ mod tests {
         let actual = listener.local_addr().unwrap();
         let said = Description {
             name: Some("http".to_owned()),
-            ..description(Kind::Tcp, Address::from("[::]:8080".to_owned()))
+            ..description(Kind::Tcp, Address::from("[::]:8080"))
         };
         let descriptor = OwnedFd::from(listener);
         let number = descriptor.as_raw_fd();

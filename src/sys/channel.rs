@@ -7,7 +7,7 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    recvmsg, sendmsg, socketpair,
+    recv, recvmsg, sendmsg, socketpair,
 };
 
 use super::fd;
@@ -70,7 +70,10 @@ impl Channel {
     /// A peer that ended before it had read everything is announced by an error, ahead of its last
     /// words; they follow, and then the end.
     pub(crate) fn receive(&self, limit: usize) -> io::Result<Option<Record>> {
-        match self.receive_in_part(&mut vec![0; limit])? {
+        // Most records are short, and memory that is touched for the longest one costs more than all
+        // else here.
+        let mut bytes = vec![0; self.next_length()?.min(limit)];
+        match self.receive_in_part(&mut bytes)? {
             Some(record) if record.truncated => Err(truncated()),
             whole => Ok(whole),
         }
@@ -123,6 +126,20 @@ impl Channel {
             descriptors,
             truncated,
         }))
+    }
+
+    /// The length of the next record, which stays where it is; 0 at the end of the stream.
+    fn next_length(&self) -> io::Result<usize> {
+        loop {
+            // With this flag `recv(2)` says how long it is, and not how much of it found room.
+            let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+            match recv(self.0.as_raw_fd(), &mut [], flags) {
+                Ok(length) => return Ok(length),
+                // As below.
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
     }
 
     /// Sets or clears `O_NONBLOCK` on this end only.

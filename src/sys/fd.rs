@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 /// starter left open for it. Only the latter is not CLOEXEC yet.
 ///
 /// This is the only door through which an integer becomes a descriptor. Its callers are
-/// `recvmsg(2)` with `SCM_RIGHTS`, `pidfd_open(2)`, and the range of `LISTEN_FDS`, each of which
+/// `recvmsg(2)` with `SCM_RIGHTS`, `pidfd_open(2)`, `F_DUPFD` of `fcntl(2)`, and the range of `LISTEN_FDS`, each of which
 /// hands every number over once.
 pub(super) fn own(raw: RawFd) -> OwnedFd {
     // SAFETY: the number is open and nobody else in this process owns it, by the contract above.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::channel::Channel;
@@ -80,7 +80,9 @@ impl Inherited {
 impl Start {
     fn read() -> Self {
         let arguments: Vec<_> = std::env::args_os().collect();
-        let directory = std::env::current_dir().ok().or_else(vanished_directory);
+        let directory = linked_directory()
+            .or_else(|| std::env::current_dir().ok())
+            .or_else(vanished_directory);
         let environment = std::env::vars_os()
             .filter(|(key, _)| !PERSONAL_VARIABLES.iter().any(|personal| key == personal))
             .collect();
@@ -95,6 +97,20 @@ impl Start {
             terminal: process::has_terminal(),
         }
     }
+}
+
+/// The path by which a shell has reached the working directory, through links that may lead
+/// elsewhere tomorrow: `PWD`, under the conditions that POSIX has for it (`pwd`, option `-L`).
+fn linked_directory() -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os("PWD")?);
+    // A path takes single dots out by itself.
+    let is_plain = !path.components().any(|part| part == Component::ParentDir);
+    let identity = |path: &Path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    let is_here = path.is_absolute() && is_plain && identity(&path)? == identity(Path::new("."))?;
+    is_here.then_some(path)
 }
 
 /// The path of the working directory where getcwd(2) knows none: in `/proc` it is followed by a

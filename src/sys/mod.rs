@@ -16,4 +16,5 @@ pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod split;
 pub(crate) mod stdio;
+pub(crate) mod tcp;
 pub(crate) mod watch;

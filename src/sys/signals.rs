@@ -1,28 +1,29 @@
 //! Signals: the mask, what is ignored, and handlers that write to a socket.
 
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use signal_hook::SigId;
-use signal_hook::low_level::{pipe, unregister};
+use nix::sys::socket::{MsgFlags, send};
+use signal_hook::{SigId, low_level};
 
-/// The signals that this process was started with ignoring, as under `nohup(1)`.
-///
-/// Read from `SigIgn` in `/proc/self/status` (`proc_pid_status(5)`); where there is no `/proc`,
-/// none.
-pub(crate) fn ignored() -> SigSet {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let bits = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0);
-    Signal::iterator()
-        .filter(|&signal| bits >> (signal as i32 - 1) & 1 == 1)
-        .collect()
+use super::process;
+
+/// Whether this process ignores a signal, which it was started with doing, as under `nohup(1)`.
+pub(crate) fn is_ignored(signal: Signal) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action the call changes nothing, and writes the present one into memory
+    // that has room for it and outlives the call (`sigaction(2)`).
+    let asked = unsafe { libc::sigaction(signal as i32, ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: all zeros are a valid action, and so is what the kernel has written over them.
+    let action = unsafe { action.assume_init() };
+    asked == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 /// The signals that the calling thread blocks.
@@ -49,33 +50,49 @@ pub(crate) fn with_blocked<T>(signals: &SigSet, work: impl FnOnce() -> T) -> io:
 /// the program installs through `tokio::signal` or `signal-hook` go on working beside these.
 #[derive(Debug)]
 pub(crate) struct Handlers {
-    counts: Vec<(Signal, Arc<AtomicUsize>)>,
+    signals: Vec<(Signal, Arc<Seen>)>,
     wake: UnixStream,
     ids: Vec<SigId>,
 }
 
+/// What the handler of a signal has seen since somebody looked.
+#[derive(Debug, Default)]
+struct Seen {
+    count: AtomicUsize,
+    /// When the first of them came, in milliseconds since boot.
+    since: AtomicU64,
+}
+
 impl Handlers {
     /// Installs a handler for each of the signals.
-    pub(crate) fn install(signals: impl IntoIterator<Item = Signal>) -> io::Result<Self> {
+    ///
+    /// One that `ends` the program does so by itself, in the way of a program without handlers, when
+    /// it comes for the third time or more and nobody has looked at the first one for a second: all
+    /// threads that could are taken, and whoever asks again and again means it.
+    pub(crate) fn install(
+        signals: impl IntoIterator<Item = Signal>,
+        ends: impl Fn(Signal) -> bool,
+    ) -> io::Result<Self> {
         let (wake, write) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
+        let write = Arc::new(write);
         let mut handlers = Self {
-            counts: Vec::new(),
+            signals: Vec::new(),
             wake,
             ids: Vec::new(),
         };
         for signal in signals {
-            let count = Arc::new(AtomicUsize::new(0));
-            // In this order: whoever reads the byte finds the signal counted.
-            let value = Arc::clone(&count);
-            handlers
-                .ids
-                .push(signal_hook::flag::register_usize(signal as i32, value, 1)?);
-            handlers
-                .ids
-                .push(pipe::register(signal as i32, write.try_clone()?)?);
-            handlers.counts.push((signal, count));
+            let seen = Arc::new(Seen::default());
+            let (here, write, ends) = (Arc::clone(&seen), Arc::clone(&write), ends(signal));
+            let action = move || here.add(signal, ends, &write);
+            // SAFETY: the action does nothing that a handler must not do (`signal-safety(7)`): it
+            // uses atomics, reads the clock, writes to a socket, keeps `errno`, and at most resets
+            // and raises the signal. It neither allocates nor locks; if it did, a thread that was
+            // interrupted in the allocator would wait for itself.
+            let id = unsafe { low_level::register(signal as i32, action) }?;
+            handlers.ids.push(id);
+            handlers.signals.push((signal, seen));
         }
         Ok(handlers)
     }
@@ -89,9 +106,9 @@ impl Handlers {
     pub(crate) fn take(&self) -> Vec<Signal> {
         let mut bytes = [0; 64];
         while matches!((&self.wake).read(&mut bytes), Ok(1..)) {}
-        self.counts
+        self.signals
             .iter()
-            .filter(|(_, count)| count.swap(0, Ordering::AcqRel) != 0)
+            .filter(|(_, seen)| seen.count.swap(0, Ordering::AcqRel) != 0)
             .map(|&(signal, _)| signal)
             .collect()
     }
@@ -100,7 +117,33 @@ impl Handlers {
 impl Drop for Handlers {
     fn drop(&mut self) {
         for id in self.ids.drain(..) {
-            unregister(id);
+            low_level::unregister(id);
         }
     }
 }
+
+impl Seen {
+    /// What the handler does.
+    fn add(&self, signal: Signal, ends: bool, wake: &UnixStream) {
+        let errno = Errno::last_raw();
+        let now = u64::try_from(process::uptime().as_millis()).unwrap_or(u64::MAX);
+        match self.count.fetch_add(1, Ordering::AcqRel) {
+            0 => self.since.store(now, Ordering::Release),
+            1 => {}
+            _ => {
+                let waited = now.saturating_sub(self.since.load(Ordering::Acquire));
+                if ends && waited >= PATIENCE {
+                    low_level::emulate_default_handler(signal as i32).ok();
+                }
+            }
+        }
+        // After the count: whoever reads the byte finds the signal counted. Where there is no room,
+        // bytes are waiting to be read.
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        send(wake.as_raw_fd(), b"!", flags).ok();
+        Errno::set_raw(errno);
+    }
+}
+
+/// How long the first of several signals has to have waited, in milliseconds.
+const PATIENCE: u64 = 1000;

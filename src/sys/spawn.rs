@@ -31,6 +31,14 @@ pub(crate) struct Spawn<'a> {
     pub(crate) blocked: &'a SigSet,
 }
 
+/// A program that is about to be started.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    program: &'a Path,
+    command: Command,
+    blocked: &'a SigSet,
+}
+
 /// A child that has been started and not yet been reaped, leader of a process group of its own.
 ///
 /// It may have [split](super::split) itself. Then the child is only the first half, which ends as
@@ -44,23 +52,14 @@ pub(crate) struct Process {
     orphaned: bool,
 }
 
-impl Spawn<'_> {
-    /// Starts the program with the channel as its standard input and the pipe as its standard
-    /// error.
-    ///
-    /// The calling thread stands still until the child has executed the program, some hundred
-    /// microseconds.
+impl<'a> Spawn<'a> {
+    /// Does all that can be done ahead. The program will have the channel as its standard input and
+    /// the pipe as its standard error.
     ///
     /// # Errors
     ///
-    /// What `chdir(2)` and `execve(2)` say, with the path.
-    pub(crate) fn start(self, channel: Channel, stderr: OwnedFd) -> io::Result<Process> {
-        let explain = |what: &str, path: &Path, error: &io::Error| {
-            io::Error::new(
-                error.kind(),
-                format!("could not {what} {}: {error}", path.display()),
-            )
-        };
+    /// When its directory cannot be entered.
+    pub(crate) fn prepare(self, channel: Channel, stderr: OwnedFd) -> io::Result<Launch<'a>> {
         let mut command = Command::new(self.program);
         if let Some((name, arguments)) = self.arguments.split_first() {
             command.arg0(name).args(arguments);
@@ -83,7 +82,24 @@ impl Spawn<'_> {
                 .map_err(|error| explain("enter directory", directory, &error))?;
             command.current_dir(directory);
         }
-        let child = signals::with_blocked(self.blocked, || command.spawn())?
+        Ok(Launch {
+            program: self.program,
+            command,
+            blocked: self.blocked,
+        })
+    }
+}
+
+impl Launch<'_> {
+    /// Starts the program.
+    ///
+    /// The calling thread stands still until the child has executed it, some hundred microseconds.
+    ///
+    /// # Errors
+    ///
+    /// What `chdir(2)` and `execve(2)` say, with the path.
+    pub(crate) fn start(mut self) -> io::Result<Process> {
+        let child = signals::with_blocked(self.blocked, || self.command.spawn())?
             .map_err(|error| explain("execute", self.program, &error))?;
         // Forbidden in some sandboxes; the death of the child is then seen by waiting for it.
         let pidfd = pidfd::open(child.id()).ok();
@@ -188,6 +204,13 @@ impl Process {
     }
 }
 
+fn explain(what: &str, path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("could not {what} {}: {error}", path.display()),
+    )
+}
+
 /// The end of a process in words: `exited with status 1`, `was killed by SIGKILL`.
 pub(crate) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
@@ -221,7 +244,8 @@ mod tests {
             directory: None,
             blocked: &SigSet::empty(),
         };
-        let mut process = spawn.start(theirs, write).expect("a program");
+        let launch = spawn.prepare(theirs, write).expect("a directory");
+        let mut process = launch.start().expect("a program");
         assert!(!process.has_ended().expect("a child"));
         process.signal(Signal::SIGKILL).expect("a group");
         while !process.has_ended().expect("a child") {

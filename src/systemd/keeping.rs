@@ -29,7 +29,7 @@ impl Keeping {
     /// Has to be called before main begins: what this generation has inherited by then is stored, by
     /// the predecessor or by whoever served before the service was down.
     pub(super) fn new(room: usize, shared: &Shared) -> Self {
-        let offered = shared.store.offer();
+        let offered = shared.store.offer(drop).0;
         let inherited = offered
             .iter()
             .filter_map(|(description, _)| kept_names(description))
@@ -51,7 +51,7 @@ impl Keeping {
             return changes;
         }
         let mut wanted = BTreeSet::new();
-        for (description, socket) in store.offer() {
+        for (description, socket) in store.offer(drop).0 {
             let key = description.key();
             match kept_names(&description) {
                 Some(names) => {

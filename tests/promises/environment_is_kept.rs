@@ -12,6 +12,7 @@ use std::thread;
 
 use handover_tests::load::Request;
 use handover_tests::{Exit, Identity, Process, Program};
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::support::Fixture;
 use crate::support::kernel::streams;
@@ -132,6 +133,37 @@ async fn the_directory_may_vanish_and_come_back() {
     }
 }
 
+/// A directory that was reached by a link, as a shell tells by `PWD`, is reached by the link again,
+/// and so is the program in it: a deploy that moves the link is followed.
+#[tokio::test]
+async fn a_directory_behind_a_link_is_entered_anew() {
+    let fixture = Fixture::new();
+    fixture.deploy_copy();
+    let releases = ["one", "two"].map(|name| fixture.path(name));
+    for release in &releases {
+        fs::create_dir(release).expect("a directory");
+        fs::copy(fixture.path("service"), release.join("service")).expect("a file");
+    }
+    let link = fixture.path("current");
+    symlink("one", &link).expect("a link");
+    let started = fixture
+        .with_environment(Program::new("./service"))
+        .current_dir(&link)
+        .env("PWD", &link);
+    let running = fixture.start_as(started).await;
+    let mut incumbent = running.identity().await;
+    assert_eq!(program(incumbent), inode(&releases[0].join("service")));
+
+    symlink("two", fixture.path("next")).expect("a link");
+    fs::rename(fixture.path("next"), &link).expect("it can be moved");
+    for _ in 0..2 {
+        incumbent = running.hand_over_and_end(incumbent).await;
+        assert_eq!(program(incumbent), inode(&releases[1].join("service")));
+        let directory = releases[1].canonicalize().expect("it is there");
+        assert_eq!(working_directory(incumbent), directory);
+    }
+}
+
 /// The three standard streams of the third generation are those of the first, with the place in
 /// each file where the one before has left off.
 #[tokio::test]
@@ -166,6 +198,32 @@ async fn standard_streams_are_kept() {
         let Identity { pid, generation } = identity;
         let ended = format!("ended generation={generation} pid={pid}");
         assert!(logged.contains(&ended), "no `{ended}` in:\n{logged}");
+    }
+}
+
+/// A child that a generation starts while it initialises has a pipe as its standard error. What it
+/// says arrives, and does not kill it, also when that generation and those around it have gone.
+#[tokio::test]
+async fn a_child_that_was_started_early_keeps_its_standard_error() {
+    let fixture = Fixture::new();
+    let [first, second, go] = ["first", "second", "go"].map(|name| fixture.path(name));
+    mkfifoat(CWD, &go, Mode::RUSR | Mode::WUSR).expect("a FIFO");
+    let script = format!(
+        "mkdir {first} 2>/dev/null || {{ mkdir {second} 2>/dev/null && (
+            for word in once twice; do until read line <{go}; do :; done; echo said $word >&2; done
+        ) >/dev/null & }}",
+        first = first.display(),
+        second = second.display(),
+        go = go.display(),
+    );
+    let fixture = fixture.env("FIXTURE_SCRIPT", &script);
+    let running = fixture.start().await;
+    let mut incumbent = running.identity().await;
+    incumbent = running.hand_over_and_end(incumbent).await;
+    for words in ["said once", "said twice"] {
+        incumbent = running.hand_over_and_end(incumbent).await;
+        tokio::fs::write(&go, "\n").await.expect("somebody reads");
+        running.service.output().find(words).await;
     }
 }
 

@@ -90,6 +90,9 @@ async fn a_release_passes_through_a_generation_that_never_held_it() {
     running.service.output().find(drained).await;
     // A fourth finds the lock where it was: with the first.
     let fourth = running.hand_over(third).await;
+    // One that is not told to drain yet takes what is free, and gives it back.
+    let drained = "draining phase=draining generation=3";
+    running.service.output().find(drained).await;
     for newer in [second, third, fourth] {
         let locked = format!("locked by pid={}", newer.pid);
         assert!(!printed(&running, &locked), "the first holds it");

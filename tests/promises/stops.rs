@@ -54,6 +54,33 @@ async fn a_stop_of_the_incumbent_ends_both_in_every_phase() {
     all(phases, attempt).await;
 }
 
+/// All threads of the runtime are taken for ever, so that nobody can look at a stop: whoever goes on
+/// asking gets what a program without handlers would have done at once.
+#[tokio::test]
+async fn a_stop_that_nobody_can_look_at_is_obeyed_when_it_is_insisted_on() {
+    for flavor in ["multi_thread", "current_thread"] {
+        let fixture = Fixture::new().env("FIXTURE_FLAVOR", flavor);
+        let running = fixture.start().await;
+        let incumbent = running.identity().await;
+        let mut client = Client::connect(&running.target).await;
+        client.send("/block-all").await;
+        running
+            .service
+            .output()
+            .find("every thread is blocked")
+            .await;
+        let first = running.service.first();
+        eventually("the end of what is stopped again and again", || {
+            if first.is_running() {
+                signal(incumbent, Signal::TERM);
+            }
+            (!first.is_running()).then_some(())
+        })
+        .await;
+        ended(&running, Exit::Signal(Signal::TERM.as_raw()), flavor).await;
+    }
+}
+
 /// The successor is ready, and the incumbent hears of it and of the stop at once.
 #[tokio::test]
 async fn a_stop_of_the_incumbent_beats_a_ready_successor() {

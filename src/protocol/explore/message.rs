@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::fmt::Debug;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
+use crate::protocol::codec::Message;
 use crate::protocol::{ToIncumbent, ToSuccessor, decode, encode};
 
 thread_local! {
@@ -50,7 +50,7 @@ impl Up {
 }
 
 /// Every message passes the codec once.
-fn number<M: Clone + Debug + PartialEq + Serialize + DeserializeOwned>(
+fn number<M: Clone + Debug + PartialEq + Serialize + Message>(
     known: &mut Vec<M>,
     message: &M,
 ) -> u8 {

@@ -15,16 +15,17 @@ use crate::net::backoff::{Concern, concern};
 use crate::net::gate::State;
 use crate::protocol::incumbent;
 use crate::protocol::{
-    CONTROL, Capabilities, Cause, LATE_SOCKETS, Offer, Outcome, Role, Sockets, ToIncumbent,
-    ToSuccessor, Versions, decode, encode,
+    ALL_OFFERED, CONTROL, Capabilities, Cause, LATE_SOCKETS, Offer, Outcome, Role, Sockets,
+    ToIncumbent, ToSuccessor, Versions, decode, encode,
 };
-use crate::run::handover::{Connection, Handover, Started, Unsent};
-use crate::run::input::FromPeer;
+use crate::run::handover::Handover;
+use crate::run::input::{FromPeer, Input};
 use crate::run::integration::Client;
 use crate::run::onwards::Onwards;
 use crate::run::peer::{DIED, Lent, Letter};
-use crate::socket::{Description, Kind, Socket};
+use crate::socket::{Description, Kind, Mark, Socket};
 use crate::sys::log;
+use crate::sys::spawn::Process;
 use crate::sys::{pidfd, process, stdio};
 
 impl Engine {
@@ -112,15 +113,21 @@ impl Engine {
     pub(super) fn show_successor(&self) {
         let peer = self.handover.as_ref().and_then(Handover::peer);
         let peer = peer.filter(|_| self.incumbent.successor_can(CONTROL));
-        *self.shared.onwards() = peer.map(|peer| Onwards::new(peer.sender(), self.claimed.clone()));
+        *self.shared.onwards() = peer.map(|peer| {
+            let mut claimed = self.claimed.clone();
+            if claimed.iter().any(|key| key == ALL_OFFERED) {
+                claimed.extend(self.shared.store.keys_until(self.offered_until));
+            }
+            Onwards::new(peer.sender(), claimed)
+        });
     }
 
-    pub(super) fn spawned(&mut self, number: u64, result: io::Result<Started>) {
+    pub(super) fn spawned(&mut self, number: u64, result: io::Result<Process>) {
         self.spawning = false;
         let Some(handover) = self.handover.as_mut().filter(|now| now.number == number) else {
             return;
         };
-        match result.and_then(|started| handover.run(started)) {
+        match result.and_then(|process| handover.run(process)) {
             Ok(pid) => {
                 log::info!(
                     generation = self.shared.generation + 1,
@@ -151,7 +158,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn opened(&mut self, key: String) {
+    pub(super) fn opened(&mut self, key: Arc<str>) {
         if self.drain.is_some() {
             // Nobody accepts from it and nobody else knows of it.
             for warning in self.shared.store.remove_bound_paths() {
@@ -162,7 +169,8 @@ impl Engine {
             }
             return;
         }
-        if self.handover.is_some() && !self.in_offer.contains(&key) {
+        let is_late = || self.shared.store.came_after(&key, self.offered_until);
+        if self.handover.is_some() && is_late() {
             self.late.push(key);
             self.offer_late();
         }
@@ -170,7 +178,7 @@ impl Engine {
 
     /// Closes an endpoint that the service no longer listens on; not under a successor that may
     /// have claimed it, and not at the end, when servers drop their listeners one after the other.
-    pub(super) fn abandoned(&mut self, key: String) {
+    pub(super) fn abandoned(&mut self, key: Arc<str>) {
         // Before it serves, main drops its listeners because it ends.
         if self.drain.is_some() || self.shared.phase() < Phase::Serving {
             return;
@@ -181,11 +189,11 @@ impl Engine {
         for socket in self.shared.close(&key) {
             if self.owner {
                 if let Err(error) = socket.remove_path() {
-                    log::warn!(endpoint = key, %error, "a path cannot be removed");
+                    log::warn!(endpoint = %key, %error, "a path cannot be removed");
                 }
             }
         }
-        log::info!(socket; endpoint = key, "endpoint closed: its listener was dropped");
+        log::info!(socket; endpoint = %key, "endpoint closed: its listener was dropped");
     }
 
     /// Offers what was opened since the Offer, once the successor has said that it can take it.
@@ -243,8 +251,12 @@ impl Engine {
                 }
             }
             Action::Park { claimed } => {
-                self.shared
-                    .set_gates_of(&claimed, Kind::is_datagram, State::Shut);
+                self.shared.set_gates_of(
+                    &claimed,
+                    self.offered_until,
+                    Kind::is_datagram,
+                    State::Shut,
+                );
                 self.note(What::SuccessorReady {
                     successor: self.incumbent.successor_pid(),
                 });
@@ -252,20 +264,32 @@ impl Engine {
                 self.hand_over(incumbent::Event::Parked);
             }
             Action::Unpark => {
-                self.shared
-                    .set_gates_of(&self.claimed, Kind::is_datagram, State::Open);
+                self.shared.set_gates_of(
+                    &self.claimed,
+                    self.offered_until,
+                    Kind::is_datagram,
+                    State::Open,
+                );
             }
             Action::CloseGates { claimed } => {
-                self.shared
-                    .set_gates_of(&claimed, Kind::is_stream, State::Shut);
+                self.shared.set_gates_of(
+                    &claimed,
+                    self.offered_until,
+                    Kind::is_stream,
+                    State::Shut,
+                );
                 self.note(What::SuccessorServes {
                     successor: self.incumbent.successor_pid(),
                 });
             }
             // What was parked stays so until the successor has ended.
             Action::ReopenGates => {
-                self.shared
-                    .set_gates_of(&self.claimed, Kind::is_stream, State::Open);
+                self.shared.set_gates_of(
+                    &self.claimed,
+                    self.offered_until,
+                    Kind::is_stream,
+                    State::Open,
+                );
             }
             Action::EndSuccessor => {
                 self.ending = true;
@@ -302,50 +326,52 @@ impl Engine {
         self.note(What::HandoverBegins {});
         if self.handovers == 1 && std::process::id() == 1 {
             log::warn!("this process is PID 1: the container ends when it has drained");
-        } else if self.handovers == 1 && process::is_in_foreground() {
+        } else if self.handovers == 1 && self.origin.start.terminal && process::is_in_foreground() {
             log::info!(
                 "this process is in the foreground of a terminal, which will take the prompt back \
                  when it has drained: the successor goes on in the background"
             );
         }
-        let program = &self.shared.options.program;
-        let program = match self
-            .waiting
-            .as_ref()
-            .and_then(|asker| asker.changes.as_ref())
-        {
-            Some(changes) => program
-                .changed(&changes.program)
-                .resolve(&self.origin.start),
-            None => program.resolve(&self.origin.start),
-        };
-        let connection = Connection::new().and_then(|connection| {
-            let unsent = connection.fill(self.offer(&connection)?);
-            Ok((connection, unsent))
-        });
-        let (connection, unsent) = match connection {
-            Ok((connection, unsent)) => (Ok(connection), unsent),
-            Err(error) => (Err(error), Unsent::nothing()),
-        };
         self.spawning = true;
-        self.handover = Some(Handover::start(
-            self.handovers,
-            program,
-            connection,
-            unsent,
-            self.origin.blocked,
-            self.shared.queue.clone(),
-        ));
+        let number = self.handovers;
+        let mut handover = Handover::new(number, self.shared.queue.clone());
+        let mut until = Mark::default();
+        let program = || {
+            let program = &self.shared.options.program;
+            let asker = self.waiting.as_ref();
+            match asker.and_then(|asker| asker.changes.as_ref()) {
+                Some(changes) => program
+                    .changed(&changes.program)
+                    .resolve(&self.origin.start),
+                None => program.resolve(&self.origin.start),
+            }
+        };
+        let offer = |pipe, post: &mut dyn FnMut(_, _)| {
+            let (letters, mark) = self.offer(pipe, post)?;
+            until = mark;
+            Ok(letters)
+        };
+        let started = handover.start(program, self.origin.blocked, offer);
+        self.offered_until = until;
+        self.handover = Some(handover);
+        if let Err(error) = started {
+            let result = Err(error);
+            self.shared.send(Input::Spawned {
+                handover: number,
+                result,
+            });
+        }
     }
 
-    /// The Offer, and the sockets.
+    /// Posts the Offer, with the number of sockets, and gives the letters with those.
     ///
     /// What this process does not have is left out. What it has and cannot copy for a lack of
     /// descriptors is an error: a successor without it would serve, and write to a closed pipe.
     pub(super) fn offer(
-        &mut self,
-        connection: &Connection,
-    ) -> io::Result<impl Iterator<Item = Letter> + use<>> {
+        &self,
+        pipe: Lent,
+        post: &mut dyn FnMut(Letter, usize),
+    ) -> io::Result<(impl Iterator<Item = Letter> + use<>, Mark)> {
         let mut descriptors = Vec::new();
         let mut roles = Vec::new();
         let mut lend = |role, fd: io::Result<OwnedFd>| match fd {
@@ -364,7 +390,11 @@ impl Engine {
         lend(Role::Stdin, stdio::copy_stdin())?;
         lend(Role::Stderr, stdio::copy_stderr())?;
         roles.push(Role::StderrPipe);
-        descriptors.push(connection.pipe());
+        descriptors.push(pipe);
+        for pipe in self.open_stderr_pipes() {
+            roles.push(Role::OlderStderrPipe);
+            descriptors.push(Lent::Other(pipe));
+        }
         let mut older = Vec::new();
         for old in &self.older {
             if let Some(pidfd) = &old.pidfd {
@@ -376,32 +406,34 @@ impl Engine {
         }
         let options = &self.shared.options;
         let millis = |time: Duration| u64::try_from(time.as_millis()).ok();
-        let entries = self.shared.store.offer();
-        // What is told of them later is told twice: a successor that got one of them twice would
-        // remove its path with the one that it has not claimed.
-        self.in_offer = entries.iter().map(|(entry, _)| entry.key()).collect();
-        self.late.clear();
-        let offer = Offer {
-            versions: Versions::OURS,
-            capabilities: Capabilities::ours(),
-            generation: self.shared.generation.saturating_add(1),
-            pid: std::process::id() as i32,
-            process_group: Some(process::group()),
-            sockets: u32::try_from(entries.len()).unwrap_or(u32::MAX),
-            mask: self
-                .origin
-                .mask
-                .iter()
-                .map(|signal| signal as i32)
-                .collect(),
-            drain_timeout_ms: millis(options.drain_timeout),
-            kill_grace_ms: millis(options.kill_grace),
-            probation_ms: 0,
-            older,
-            descriptors: roles,
+        let announce = |sockets| {
+            let offer = Offer {
+                versions: Versions::OURS,
+                capabilities: Capabilities::ours(),
+                generation: self.shared.generation.saturating_add(1),
+                pid: std::process::id() as i32,
+                process_group: Some(process::group()),
+                sockets: u32::try_from(sockets).unwrap_or(u32::MAX),
+                mask: self
+                    .origin
+                    .mask
+                    .iter()
+                    .map(|signal| signal as i32)
+                    .collect(),
+                drain_timeout_ms: millis(options.drain_timeout),
+                kill_grace_ms: millis(options.kill_grace),
+                probation_ms: 0,
+                older,
+                descriptors: roles,
+            };
+            if let Some(offer) = letter(&ToSuccessor::Offer(offer), descriptors) {
+                post(offer, sockets);
+            }
         };
-        let offer = letter(&ToSuccessor::Offer(offer), descriptors);
-        Ok(offer.into_iter().chain(letters(entries)))
+        // What is told of those that came until here is told twice: a successor that got one of them
+        // twice would remove its path with the one that it has not claimed.
+        let (entries, until) = self.shared.store.offer(announce);
+        Ok((letters(entries), until))
     }
 
     pub(super) fn tell_successor(&self, message: &ToSuccessor) {

@@ -7,10 +7,10 @@ mod lane;
 mod successor;
 mod telling;
 
-use std::collections::HashSet;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -32,7 +32,8 @@ use super::start::{Inheritance, Offered};
 use crate::lifecycle::event::What;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::token::Token;
-use crate::protocol::{self, Failed, Incumbent, Stage, Successor};
+use crate::protocol::{self, ALL_OFFERED, Failed, Incumbent, Stage, Successor};
+use crate::socket::Mark;
 use crate::sys::inherited::Start;
 use crate::sys::log;
 use crate::sys::process;
@@ -104,6 +105,8 @@ pub(crate) struct Engine {
     offered: Option<Offered>,
     /// The generations before this one that still drain, the oldest first.
     older: Vec<Old>,
+    /// What is forwarded in the place of generations that have ended, as long as it is.
+    stderr_pipes: Vec<Weak<OwnedFd>>,
     /// Whether the predecessor has said that it, and whoever came before it, has let go.
     released: bool,
     /// Whether the predecessor has died without saying so, and older generations live.
@@ -115,14 +118,16 @@ pub(crate) struct Engine {
     spawning: bool,
     /// Whether a successor is being ended, which this generation has to outlive.
     ending: bool,
-    /// The endpoints of the Offer.
-    in_offer: HashSet<String>,
+    /// What came after it was not in the Offer that this generation made.
+    offered_until: Mark,
+    /// What came after it was not in the Offer that this generation had.
+    inherited_until: Mark,
     /// Endpoints whose listener was dropped while a handover was under way.
-    abandoned: Vec<String>,
+    abandoned: Vec<Arc<str>>,
     /// Endpoints that the successor has claimed.
     claimed: Vec<String>,
     /// Endpoints that were opened since the Offer.
-    late: Vec<String>,
+    late: Vec<Arc<str>>,
     /// Whether inherited endpoints that nobody claimed are to be closed, once no successor can
     /// want them.
     close_unclaimed: bool,
@@ -185,6 +190,7 @@ impl Engine {
             predecessor: None,
             offered: None,
             older: Vec::new(),
+            stderr_pipes: Vec::new(),
             released: false,
             unreleased: false,
             handover: None,
@@ -196,7 +202,8 @@ impl Engine {
             granted: None,
             lanes: Lanes::default(),
             unperformed: Vec::new(),
-            in_offer: HashSet::new(),
+            offered_until: Mark::default(),
+            inherited_until: Mark::default(),
             abandoned: Vec::new(),
             claimed: Vec::new(),
             late: Vec::new(),
@@ -214,6 +221,7 @@ impl Engine {
         let Some(Inheritance {
             channel,
             mut offer,
+            until,
             orphaned,
             machine,
             unperformed,
@@ -222,6 +230,7 @@ impl Engine {
             return Ok(engine);
         };
         engine.successor = machine;
+        engine.inherited_until = until;
         engine.unperformed = unperformed;
         if !orphaned {
             let queue = engine.shared.queue.clone();
@@ -256,13 +265,6 @@ impl Engine {
 
     /// Runs until this generation has ended, or until nothing but main is left.
     pub(crate) async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) -> Course {
-        log::info!(
-            phase = %Phase::Initialising,
-            generation = self.shared.generation,
-            pid = std::process::id(),
-            predecessor = self.shared.predecessor.as_ref().map(|p| p.pid),
-            "initialising"
-        );
         self.tell_of_the_start();
         self.later(READY_OVERDUE, Input::ReadyOverdue);
         for action in std::mem::take(&mut self.unperformed) {
@@ -329,7 +331,10 @@ impl Engine {
                     "ready"
                 );
                 self.note(What::Ready {});
-                let claimed = self.shared.store.claimed_keys();
+                let (all, mut claimed) = self.shared.store.claimed_keys(self.inherited_until);
+                if all {
+                    claimed.push(ALL_OFFERED.to_owned());
+                }
                 self.succeed(protocol::successor::Event::Ready { claimed });
             }
             Input::NotReady => {
@@ -362,6 +367,12 @@ impl Engine {
             Input::Elapsed { handover, timer } => {
                 if self.is_current(handover) {
                     self.hand_over(protocol::incumbent::Event::Elapsed(timer));
+                }
+            }
+            Input::Unclaimed => {
+                // A generation that ends closes everything in its own way.
+                if self.drain.is_none() {
+                    self.close_unclaimed();
                 }
             }
             Input::ProbationOver => {

@@ -1,8 +1,8 @@
 //! The engine of a generation that takes over.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -102,17 +102,28 @@ impl Engine {
             predecessor.exited.cancel();
             self.older_ended(predecessor.generation);
         }
-        // Nobody else forwards what a child of this generation, started early, still writes.
-        if let Some(pipe) = self
-            .offered
-            .as_mut()
-            .and_then(|offered| offered.stderr_pipe.take())
-        {
+        // Nobody else forwards what a child of this generation, or of one before, still writes that
+        // was started early.
+        let offered = self.offered.as_mut();
+        for pipe in offered.map_or_else(Vec::new, |offered| {
+            std::mem::take(&mut offered.stderr_pipes)
+        }) {
+            self.stderr_pipes.push(Arc::downgrade(&pipe));
             tokio::spawn(async move {
                 let forwarded = forward(pipe, Tail::default(), Token::new()).await;
                 report_forwarding(Ok(forwarded));
             });
         }
+    }
+
+    /// The pipes of standard errors into which a child may still write.
+    pub(super) fn open_stderr_pipes(&self) -> Vec<Arc<OwnedFd>> {
+        let waiting = self
+            .offered
+            .iter()
+            .flat_map(|offered| &offered.stderr_pipes);
+        let forwarded = self.stderr_pipes.iter().filter_map(Weak::upgrade);
+        waiting.map(Arc::clone).chain(forwarded).collect()
     }
 
     pub(super) fn perform_as_successor(&mut self, action: successor::Action) {
@@ -129,7 +140,13 @@ impl Engine {
             // The machine knows what to make of one that comes late.
             Action::StopTimer(successor::Timer::Probation) => {}
             Action::OpenGates => self.open_gates(),
-            Action::ResolveReady(Ok(())) => self.shared.resolve(Ok(())),
+            Action::ResolveReady(Ok(())) => {
+                self.shared.resolve(Ok(()));
+                // The predecessor accepts no more, or will not for long: nobody waits for this.
+                for warning in self.shared.store.apply_options() {
+                    log::warn!("{warning}");
+                }
+            }
             Action::ResolveReady(Err(NotServing::Failed(reason))) => {
                 self.failed = true;
                 self.shared.resolve(Err(reason));
@@ -141,7 +158,7 @@ impl Engine {
             Action::RestoreStderr => self.restore_stderr(),
             Action::JoinProcessGroup => self.join_process_group(),
             Action::WatchPredecessor => self.watch_predecessor(),
-            Action::CloseUnclaimed => self.close_unclaimed(),
+            Action::CloseUnclaimed => self.later(UNCLAIMED, Input::Unclaimed),
             Action::EndNow => self.end_now(),
             Action::BeginStop => self.begin_stop(),
             Action::AbortDrain => self.hurry(),
@@ -197,9 +214,6 @@ impl Engine {
     pub(super) fn open_gates(&mut self) {
         self.shared.set_gates(State::Open);
         let elapsed_ms = self.shared.set_phase(Phase::Serving);
-        for warning in self.shared.store.apply_options() {
-            log::warn!("{warning}");
-        }
         log::info!(
             phase = %Phase::Serving,
             generation = self.shared.generation,
@@ -245,8 +259,8 @@ impl Engine {
         }
     }
 
-    /// Closes inherited endpoints that nobody claimed; not during a handover, since the successor
-    /// may serve on them.
+    /// Closes inherited endpoints that nobody claimed, now that main has had its time to bind what it
+    /// binds late; not during a handover, since the successor may serve on them.
     pub(super) fn close_unclaimed(&mut self) {
         self.close_unclaimed = self.handover.is_some();
         if self.close_unclaimed {
@@ -342,6 +356,9 @@ impl Engine {
         }
     }
 }
+
+/// How long after the predecessor's end an endpoint may still be bound that was inherited.
+const UNCLAIMED: Duration = Duration::from_secs(5);
 
 /// What an old generation that is one too many has left, for its last look and its goodbyes.
 const PARTING: Duration = Duration::from_secs(1);

@@ -35,7 +35,7 @@ impl Generation {
             endpoint.clone(),
             sockets.sockets,
             Door::new(
-                "http".to_owned(),
+                "http".into(),
                 Lane::new(Arc::clone(&generation.tracker), |_| {}),
                 Arc::clone(&generation.gate),
             ),

@@ -36,13 +36,13 @@ fn refusal(store: &Store, text: &str) -> String {
 fn unclaimed(store: &Store) -> Vec<String> {
     let held = store.lock();
     let unclaimed = held.iter().filter(|entry| entry.is_unclaimed());
-    unclaimed.map(Entry::key).collect()
+    unclaimed.map(|entry| entry.key().to_string()).collect()
 }
 
 /// What the successor has, after everything went through JSON and a second set of descriptors.
 fn successor(store: &Store) -> Store {
     let next = Store::new();
-    for (description, socket) in store.offer() {
+    for (description, socket) in store.offer(drop).0 {
         let json = serde_json::to_string(&description).unwrap();
         let description: Description = serde_json::from_str(&json).unwrap();
         let mut copies = socket
@@ -127,7 +127,7 @@ fn every_kind_is_adopted() {
     for text in &table {
         assert!(open_text(&last, text).adopted, "{text}");
     }
-    assert_eq!(last.claimed_keys(), table);
+    assert_eq!(last.claimed_keys(Mark::default()).1, table);
 }
 
 #[test]
@@ -186,10 +186,10 @@ fn a_name_or_an_address_is_the_key() {
         assert_eq!(key, before);
         let claimed = open_text(&next, &after);
         assert_eq!(claimed.adopted, same, "{before} then {after}");
-        assert_eq!(claimed.key, after);
+        assert_eq!(*claimed.key, *after);
         // The predecessor is told in its own words.
         let told = if same { &before } else { &after };
-        assert_eq!(next.claimed_keys(), [told.as_str()]);
+        assert_eq!(next.claimed_keys(Mark::default()).1, [told.as_str()]);
         assert_eq!(unclaimed(&next).is_empty(), same);
         assert_eq!(next.offer_of(&after).len(), claimed.sockets.len());
         // And the one after that in the new ones.
@@ -362,7 +362,7 @@ fn overlaps_are_named() {
                 }
             }
             // The port is free for the other store.
-            for key in store.claimed_keys() {
+            for key in store.claimed_keys(Mark::default()).1 {
                 if key == wanted.to_string() {
                     store.release(&key);
                 }
@@ -482,7 +482,7 @@ fn activated_sockets_of_one_name_are_one_endpoint() {
         let udp = open_text(&generation, "app=udp:0.0.0.0:53");
         assert_eq!(udp.sockets.len(), 1);
         assert_eq!(unclaimed(&generation), keys[3..]);
-        assert_eq!(generation.claimed_keys(), told);
+        assert_eq!(generation.claimed_keys(Mark::default()).1, told);
         generation = successor(&generation);
     }
 
@@ -625,10 +625,11 @@ fn what_is_unclaimed_is_offered_until_it_is_closed() {
     let second = successor(&first);
     open_text(&second, "kept=127.0.0.1:0");
     open_text(&second, "new=127.0.0.1:0");
-    assert_eq!(unclaimed(&second), [old.key.as_str()]);
+    assert_eq!(unclaimed(&second), [&*old.key]);
     assert!(
         second
-            .claimed_keys()
+            .claimed_keys(Mark::default())
+            .1
             .contains(&"new=127.0.0.1:0".to_owned())
     );
 
@@ -643,7 +644,7 @@ fn what_is_unclaimed_is_offered_until_it_is_closed() {
     assert_eq!(second.close_unclaimed().len(), 1);
     assert!(unclaimed(&second).is_empty());
     assert_eq!(entries(directory.path()), 0);
-    assert_eq!(second.offer().len(), 2);
+    assert_eq!(second.offer(drop).0.len(), 2);
 }
 
 #[test]
@@ -658,7 +659,7 @@ fn the_offer_keeps_its_order() {
         open_text(&next, &format!("{name}=127.0.0.1:0"));
     }
     let order = |store: &Store| -> Vec<_> {
-        let offer = store.offer().into_iter();
+        let offer = store.offer(drop).0.into_iter();
         offer
             .filter_map(|(description, _)| description.name)
             .collect()
@@ -677,7 +678,7 @@ fn an_endpoint_that_came_in_part_says_so() {
     store
         .insert_bound(&endpoint("some:0"), whole.unwrap())
         .unwrap();
-    let offer = store.offer();
+    let offer = store.offer(drop).0;
     assert_eq!(
         offer
             .iter()
@@ -693,7 +694,7 @@ fn an_endpoint_that_came_in_part_says_so() {
     };
     pass(&offer[1]);
     pass(&offer[1]);
-    assert_eq!(next.offer().len(), 1, "the same one twice is one");
+    assert_eq!(next.offer(drop).0.len(), 1, "the same one twice is one");
     let claimed = open_text(&next, "some:0");
     assert_eq!(
         claimed.warnings,
@@ -756,7 +757,11 @@ fn lent_descriptors_travel() {
         .lend("pipe", File::open("/dev/null").unwrap().into())
         .unwrap();
     store.lend("pipe", reader).unwrap();
-    assert_eq!(store.offer().len(), 1, "the same name is the same thing");
+    assert_eq!(
+        store.offer(drop).0.len(),
+        1,
+        "the same name is the same thing"
+    );
 
     let next = successor(&store);
     assert_eq!(unclaimed(&next), ["pipe=descriptor"]);
@@ -785,7 +790,7 @@ fn several_descriptors_of_one_name_come_one_by_one() {
     let take = || identity(&store.take("fifo").unwrap().unwrap()).unwrap();
     assert_eq!([take(), take()], identities);
     assert_eq!(take(), identities[0]);
-    assert_eq!(store.offer().len(), 2, "both go on being offered");
+    assert_eq!(store.offer(drop).0.len(), 2, "both go on being offered");
 
     let store = activated(vec![("http", tcp().0.into())]);
     assert!(
@@ -800,7 +805,7 @@ fn what_is_released_can_be_bound_again() {
     let address = tcp().1;
     let claimed = open_text(&store, &address.to_string());
     assert_eq!(store.release(&claimed.key).len(), 1);
-    assert!(store.offer().is_empty() && store.release(&claimed.key).is_empty());
+    assert!(store.offer(drop).0.is_empty() && store.release(&claimed.key).is_empty());
     drop(claimed);
     let claimed = open_text(&store, &address.to_string());
     assert_eq!(store.offer_of(&claimed.key).len(), 1);
@@ -810,7 +815,7 @@ fn what_is_released_can_be_bound_again() {
 fn there_is_one_descriptor_for_each_socket() {
     let store = Store::new();
     let claimed = open_text(&store, "127.0.0.1:0");
-    let offer = store.offer();
+    let offer = store.offer(drop).0;
     let numbers: Vec<_> = claimed
         .sockets
         .iter()
@@ -831,7 +836,7 @@ fn ten_thousand_endpoints_are_claimed_in_no_time() {
         for n in 0..count {
             store.lock().insert(Entry::fresh(
                 Some(format!("n{n}")),
-                "127.0.0.1:0".to_owned(),
+                "127.0.0.1:0",
                 State::Unclaimed,
                 vec![Arc::clone(&socket)],
             ));
@@ -866,7 +871,7 @@ proptest! {
     ) {
         let mut store = Store::new();
         for generation in 0..generations {
-            let before: usize = store.offer().len();
+            let before: usize = store.offer(drop).0.len();
             let mut fresh = 0;
             for (name, target) in &requests {
                 let text = if name.is_empty() { (*target).to_owned() } else { format!("{name}={target}") };
@@ -881,14 +886,14 @@ proptest! {
             if generation > 0 {
                 prop_assert_eq!(fresh, 0, "everything was there already");
             }
-            let offer = store.offer();
+            let offer = store.offer(drop).0;
             prop_assert_eq!(offer.len(), before + fresh);
             let mut seen = HashSet::new();
             for (_, socket) in &offer {
                 prop_assert!(seen.insert(nix::sys::stat::fstat(socket).unwrap().st_ino));
             }
             let next = successor(&store);
-            prop_assert_eq!(unclaimed(&next).len(), store.claimed_keys().len() + unclaimed(&store).len());
+            prop_assert_eq!(unclaimed(&next).len(), store.claimed_keys(Mark::default()).1.len() + unclaimed(&store).len());
             store = next;
         }
     }
