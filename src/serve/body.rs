@@ -46,6 +46,10 @@ impl Drop for Unread {
 }
 
 impl<B: Body> ExchangeBody<B> {
+    #[cfg_attr(
+        not(any(feature = "axum", test)),
+        expect(dead_code, reason = "a service of hyper takes no body but hyper's")
+    )]
     pub(crate) fn of_request(exchange: &Exchange, body: B) -> Self {
         Self {
             part: (!body.is_end_stream()).then(|| {
