@@ -97,15 +97,14 @@ impl Publisher {
         let (tallies, forgotten) = shared.tracker.watched_tallies();
         self.record_open(&tallies);
         self.record_watched();
-        // The successor goes on counting from what it was told at the beginning of the drain. Who
-        // still asks here must not see more than it will see there.
-        let is_succeeded = phase >= Phase::Draining && !shared.tokens.stopping.is_cancelled();
-        if is_succeeded {
-            return;
-        }
         let predecessor = shared.predecessor.as_ref();
         let has_gone = predecessor.is_some_and(|predecessor| predecessor.exited.is_cancelled());
-        if let Some(totals) = shared.record.totals((tallies, forgotten), has_gone) {
+        let totals = shared.record.totals((tallies, forgotten), has_gone);
+        // The successor goes on counting from what it was told at the beginning of the drain. Who
+        // still asks here must not see more than it will see there; so this is looked at last.
+        let is_succeeded =
+            shared.phase() >= Phase::Draining && !shared.tokens.stopping.is_cancelled();
+        if let Some(totals) = totals.filter(|_| !is_succeeded) {
             record_totals(&totals);
         }
     }
