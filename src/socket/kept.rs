@@ -231,7 +231,7 @@ mod tests {
     }
 
     fn kept(store: &Store) -> Vec<(OwnedFd, String)> {
-        let all = store.offer().into_iter();
+        let all = store.offer(drop).0.into_iter();
         all.flat_map(|(description, socket)| {
             let names = names(&description).unwrap_or_default();
             let copies = socket
