@@ -169,7 +169,7 @@ fn waits(generation: &Generation, width: usize) -> Vec<String> {
         reasons.push(count(waits.connections, "connection"));
     }
     if !waits.tasks.is_empty() {
-        let tasks = waits.tasks.join(", ");
+        let tasks = grouped(&waits.tasks).join(", ");
         reasons.push(format!(
             "{} ({tasks})",
             count(waits.tasks.len() as u64, "task")
@@ -194,6 +194,22 @@ fn waits(generation: &Generation, width: usize) -> Vec<String> {
     lines.extend(oldest.map(|one| shortened(&connection(one), width)));
     lines.push(String::new());
     lines
+}
+
+/// Each name once, in order, with how often it is there.
+fn grouped(names: &[String]) -> Vec<String> {
+    let mut groups: Vec<(&str, usize)> = Vec::new();
+    for name in names {
+        match groups.iter_mut().find(|(known, _)| known == name) {
+            Some((_, count)) => *count += 1,
+            None => groups.push((name, 1)),
+        }
+    }
+    let text = |(name, count): (&str, usize)| match count {
+        1 => name.to_owned(),
+        count => format!("{name} ×{count}"),
+    };
+    groups.into_iter().map(text).collect()
 }
 
 fn connection(connection: &Connection) -> String {
@@ -263,7 +279,7 @@ mod tests {
                     "generation": 2, "pid": 2002, "phase": "draining", "since_us": 88_000_000, "answers": true,
                     "version": "1.3.9", "library": "0.1.0", "deadline_us": 118_000_000,
                     "connections": { "open": 1, "accepted": 900, "oldest": [{ "age_ms": 3_700_000, "peer": "10.0.0.9:4321", "local": "10.0.0.1:8080" }] },
-                    "waits_for": { "connections": 1, "tasks": ["flush"], "hooks": true, "main": false },
+                    "waits_for": { "connections": 1, "tasks": ["flush", "sync", "flush"], "hooks": true, "main": false },
                 },
                 { "generation": 1, "pid": 1001, "phase": "draining", "killed_us": 105_000_000, "answers": false },
             ],
@@ -285,7 +301,7 @@ GEN    PID  PHASE           FOR  VERSION  OPEN  ACCEPTED  OLDEST  ENDS
  └2   2002  draining        12s  1.3.9       1       900  1h01m   in 18s
   └1  1001  draining          ?  ?           ?         ?          in 5.0s
 
-generation 2 waits for 1 connection, 1 task (flush), on_drain
+generation 2 waits for 1 connection, 3 tasks (flush ×2, sync), on_drain
     1h 01m  10.0.0.9:4321 → 10.0.0.1:8080
 
 endpoint  http=0.0.0.0:8080, 12 open
