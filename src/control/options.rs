@@ -21,12 +21,20 @@ use crate::socket::{Endpoint, InvalidEndpoint};
 /// # Examples
 ///
 /// ```no_run
-/// use handover::Builder;
-/// use handover::control::Control;
+/// use std::process::ExitCode;
 ///
-/// let operators = 1000;
-/// Builder::new().control(Control::at("unix:/run/app.sock").mode(0o666).users([operators]))
-/// # ;
+/// use handover::control::Control;
+/// use handover::{Builder, Error};
+///
+/// fn main() -> ExitCode {
+///     let operators = 1000;
+///     let control = Control::at("unix:/run/app.sock").mode(0o666).users([operators]);
+///     Builder::new().control(control).run(|cx| async move {
+///         cx.ready().await?;
+///         cx.draining().await;
+///         Ok::<(), Error>(())
+///     })
+/// }
 /// ```
 #[derive(Clone)]
 pub struct Control {
