@@ -153,6 +153,13 @@ impl Event {
         Self::at(process::uptime(), generation, what)
     }
 
+    /// Whether it happened in this process. A successor that has failed before this one had the same
+    /// number.
+    #[allow(dead_code, reason = "only integrations ask, and each is a feature")]
+    pub(crate) fn is_own(&self) -> bool {
+        self.pid == std::process::id()
+    }
+
     /// Something that happened in this process, at a time since boot.
     pub(crate) fn at(time: Duration, generation: u32, what: What) -> Self {
         Self {

@@ -45,7 +45,7 @@ impl Watched {
     }
 
     pub(super) fn hear(&mut self, event: &Event) {
-        let own = event.generation == self.generation;
+        let own = event.generation == self.generation && event.is_own();
         match &event.what {
             What::HandoverBegins {} if event.generation + 1 == self.generation => {
                 self.marks.begins = Some(event.at_us);
@@ -126,7 +126,7 @@ mod tests {
         Event {
             at_us,
             generation,
-            pid: 0,
+            pid: std::process::id(),
             what,
         }
     }

@@ -249,7 +249,7 @@ impl Speaker {
 
     async fn take(&mut self, event: &Event) {
         self.status.take(event);
-        if event.generation != self.shared.generation {
+        if event.generation != self.shared.generation || !event.is_own() {
             return self.tell("").await;
         }
         match &event.what {

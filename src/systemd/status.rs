@@ -89,7 +89,7 @@ impl Status {
             }
             _ => {}
         }
-        if event.generation != self.generation {
+        if event.generation != self.generation || !event.is_own() {
             return;
         }
         match &event.what {
@@ -377,6 +377,23 @@ mod tests {
             status.text(),
             "generation 3 serves, 2 endpoints; handing over to generation 4"
         );
+    }
+
+    #[test]
+    fn a_failed_successor_of_the_same_number_is_somebody_else() {
+        let mut status = after([SERVING]);
+        let serves = status.text();
+        let lame_duck = What::LameDuck {
+            connections: 0,
+            lame_duck_ms: 1000,
+        };
+        let mut event = Event::now(3, lame_duck);
+        event.pid += 1;
+        status.take(&event);
+        assert_eq!(status.text(), serves);
+        event.pid -= 1;
+        status.take(&event);
+        assert_ne!(status.text(), serves);
     }
 
     #[test]
