@@ -16,7 +16,8 @@ use std::process::{self, ChildStdin, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::process::{getpid, getsid, set_child_subreaper};
+use nix::unistd::getsid;
+use rustix::process::{getpid, set_child_subreaper};
 
 use super::pid::Process;
 use super::procfs;
@@ -87,7 +88,8 @@ impl Mark {
 /// Whether this process has got another one from the kernel, since its parent has ended: it is a daemon, in a session
 /// of its own.
 fn is_orphan(entry: &procfs::Entry) -> bool {
-    let own = getsid(None).map(|session| session.as_raw_nonzero().get().unsigned_abs());
+    // In a PID namespace that was entered within a session, the number of that session is 0.
+    let own = getsid(None).map(|session| session.as_raw().unsigned_abs());
     entry.parent == process::id() && entry.pid != GUARD.pid && Ok(entry.session) != own
 }
 
