@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::notify::Address;
-use super::unit::Unit;
+use super::unit::{Triggers, Unit};
 
 /// The variables that systemd speaks through (`sd_notify(3)`, `systemd.exec(5)`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,8 +79,15 @@ impl Environment {
     }
 
     /// What is wrong with the way in which systemd has started the first generation.
-    pub(super) fn warnings(&self, own: u32) -> Vec<String> {
+    pub(super) fn warnings(&self, own: u32, triggers: Triggers<'_>) -> Vec<String> {
         let mut warnings = Vec::new();
+        if self.notify_socket.is_some() && own == 1 {
+            warnings.push(
+                "this process is PID 1 (PrivatePIDs=, or a container): a handover fails, because \
+                 the kernel would end the successor with it; remove PrivatePIDs="
+                    .to_owned(),
+            );
+        }
         match (&self.notify_socket, self.exec_pid) {
             (None, Some(pid)) if pid == own => warnings.push(
                 "systemd has started this process without a NOTIFY_SOCKET, and will take a \
@@ -94,7 +101,7 @@ impl Environment {
             )),
             _ => {}
         }
-        warnings.extend(self.unit.warnings());
+        warnings.extend(self.unit.warnings(triggers));
         warnings
     }
 }
@@ -145,7 +152,11 @@ mod tests {
             (&[("SYSTEMD_EXEC_PID", "6")][..], None),
             (&[socket, ("SYSTEMD_EXEC_PID", "6")][..], Some("`exec`")),
         ] {
-            let warnings = environment(variables).warnings(7);
+            let triggers = Triggers {
+                handover: &[],
+                stop: &[],
+            };
+            let warnings = environment(variables).warnings(7, triggers);
             assert_eq!(
                 warnings.len(),
                 usize::from(warned.is_some()),

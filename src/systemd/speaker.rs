@@ -16,6 +16,7 @@ use super::environment::Environment;
 use super::keeping::Keeping;
 use super::notify::Address;
 use super::status::Status;
+use super::unit::Triggers;
 use crate::error::Error;
 use crate::lifecycle::event::{Event, What};
 use crate::lifecycle::phase::Phase;
@@ -70,7 +71,11 @@ impl Integration for Systemd {
         let is_successor = shared.predecessor.is_some();
         let socket = self.environment.notify_socket();
         if !is_successor {
-            let warnings = self.environment.warnings(std::process::id());
+            let triggers = Triggers {
+                handover: &shared.options.handover_signals,
+                stop: &shared.options.stop_signals,
+            };
+            let warnings = self.environment.warnings(std::process::id(), triggers);
             for warning in socket.as_ref().err().into_iter().chain(&warnings) {
                 log::warn!("{warning}");
             }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use handover_tests::{Identity, Target, within};
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::UdpSocket;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::spawn_blocking;
 
 use crate::app::{App, identity, reload_by};
@@ -14,6 +14,7 @@ use crate::machine::Machine;
 
 on_each_version! {
     sockets_of_every_kind_are_taken,
+    a_socket_unit_that_accepts_itself_is_an_error,
 }
 
 /// Stream (TCP, path, abstract), datagram (UDP, path) and seqpacket; several under one name, and
@@ -67,6 +68,35 @@ pub(crate) async fn sockets_of_every_kind_are_taken(machine: Machine) {
     let second = identity(&sockets.http[0].into()).await;
     assert_eq!(second.generation, 1);
     sockets.all_answer(&machine, second).await;
+}
+
+/// However the endpoint is claimed, the error names what is wrong with the unit.
+async fn a_socket_unit_that_accepts_itself_is_an_error(machine: Machine) {
+    let address = machine.address(7001);
+    for endpoint in ["systemd:http".to_owned(), format!("http={address}")] {
+        let from = machine.journal().len();
+        let socket =
+            format!("[Socket]\nListenStream={address}\nFileDescriptorName=http\nAccept=yes\n");
+        let service = format!("[Service]\nType=notify\nExecStart=/usr/local/bin/app {endpoint}\n");
+        machine
+            .load([
+                ("accepting.socket", &socket),
+                ("accepting@.service", &service),
+            ])
+            .await;
+        machine.systemctl(["start", "accepting.socket"]).await;
+        let client = TcpStream::connect(address).await.expect("systemd listens");
+        let entry = machine
+            .journal()
+            .find(from, "accepting@", "Accept=no")
+            .await;
+        let message = entry.message();
+        for part in [&*endpoint, "systemd passed a connection", "Accept=yes"] {
+            assert!(message.contains(part), "`{part}` is not in `{message}`");
+        }
+        drop(client);
+        machine.systemctl(["stop", "accepting.socket"]).await;
+    }
 }
 
 /// The sockets of three socket units.
@@ -138,7 +168,7 @@ impl Sockets {
     }
 }
 
-async fn ask_udp(address: SocketAddr) -> String {
+pub(crate) async fn ask_udp(address: SocketAddr) -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     socket.send_to(b"who", address).await.expect("a datagram");
     let mut answer = [0; 1024];

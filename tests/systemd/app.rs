@@ -160,6 +160,11 @@ impl<'m> App<'m> {
         journal.find(from, &self.unit(), text).await
     }
 
+    /// The warnings that it has logged from the place `from` of the journal on.
+    pub(crate) fn warnings(&self, from: usize) -> Vec<String> {
+        self.machine.journal().messages(from, &self.unit(), "WARN")
+    }
+
     /// Checks that its group is empty, which is where systemd would have left a process.
     pub(crate) fn assert_no_process(&self) {
         let processes = self.machine.processes_of(&self.unit());
@@ -219,10 +224,8 @@ impl<'m> App<'m> {
         plan.start()
     }
 
-    /// A load that makes a connection for each request. It may wait long, for a start.
     pub(crate) fn load_of_new_connections(&self) -> Load {
-        let plan = Load::on(self.target.clone()).clients(Kind::New, 4);
-        plan.timeout(LIMIT).start()
+        load_of_new_connections(&self.target)
     }
 }
 
@@ -253,6 +256,12 @@ pub(crate) const RELOAD_BY_COMMAND: &str = "Type=notify\nExecReload=/bin/kill -H
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// A load that makes a connection for each request. It may wait long, for a start.
+pub(crate) fn load_of_new_connections(target: &Target) -> Load {
+    let plan = Load::on(target.clone()).clients(Kind::New, 4);
+    plan.timeout(LIMIT).start()
 }
 
 /// Who serves at `target`.

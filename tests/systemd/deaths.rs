@@ -138,7 +138,7 @@ fn with_store(machine: &Machine) -> String {
 }
 
 /// Requests in progress die with the process that had them; but nobody is turned away.
-async fn assert_refused_none(load: Load) {
+pub(crate) async fn assert_refused_none(load: Load) {
     load.progress(1).await;
     let report = load.stop().await;
     let counts = report.all();

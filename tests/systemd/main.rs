@@ -33,4 +33,5 @@ mod reloads;
 mod starters;
 mod store;
 mod units;
+mod users;
 mod warnings;

@@ -8,6 +8,8 @@ use crate::machine::Machine;
 on_each_version! {
     twenty_reloads_lose_nothing,
     a_reload_by_command_loses_nothing,
+    a_reload_by_another_signal_loses_nothing,
+    a_reload_of_pid_1_fails_and_changes_nothing,
     the_journal_knows_every_generation,
 }
 
@@ -25,6 +27,44 @@ async fn a_reload_by_command_loses_nothing(machine: Machine) {
     reload_under_load(&app, 3).await;
 }
 
+/// Where systemd sends the signal itself (253 and later).
+async fn a_reload_by_another_signal_loses_nothing(machine: Machine) {
+    if machine.version() < 253 {
+        return;
+    }
+    let app = App::new(&machine, "app", 7000);
+    app.load("Type=notify-reload\nReloadSignal=SIGUSR2").await;
+    reload_under_load(&app, 3).await;
+}
+
+/// A process that ends with its namespace cannot hand over to another one in there
+/// (`PrivatePIDs=`, 257 and later).
+async fn a_reload_of_pid_1_fails_and_changes_nothing(machine: Machine) {
+    if machine.version() < 257 {
+        return;
+    }
+    let app = App::new(&machine, "app", 7000);
+    app.load("Type=notify-reload\nPrivatePIDs=yes").await;
+    let first = app.start().await;
+    assert_eq!(first.pid, 1, "it has a namespace of its own");
+    let warning = app.logs(0, "PrivatePIDs=").await;
+    assert!(warning.message().contains("WARN"), "{warning}");
+    let main = app.show().await.main_pid();
+    let load = app.load_of_every_kind();
+    for _ in 0..3 {
+        load.progress(1).await;
+        machine.systemctl(["reload", &app.unit()]).await;
+        app.status("this process is PID 1").await;
+        let properties = app.show().await;
+        assert_eq!(properties.get("ActiveState"), "active");
+        assert_eq!(properties.main_pid(), main);
+        assert_eq!(app.identity().await, first);
+    }
+    load.progress(1).await;
+    load.stop().await.assert_nothing_lost();
+    app.stop().await;
+}
+
 async fn reload_under_load(app: &App<'_>, times: u32) {
     let mut incumbent = app.start().await;
     let load = app.load_of_every_kind();
@@ -40,7 +80,8 @@ async fn reload_under_load(app: &App<'_>, times: u32) {
     app.stop().await;
 }
 
-/// What a generation prints bears its own pid, and the unit.
+/// What a generation prints bears its own pid, and the unit; what it prints before it is the main
+/// process goes through its predecessor, and bears that one's.
 async fn the_journal_knows_every_generation(machine: Machine) {
     let app = App::new(&machine, "app", 7000);
     app.load(reload_by(&machine)).await;
@@ -51,6 +92,17 @@ async fn the_journal_knows_every_generation(machine: Machine) {
         generations.push(incumbent);
     }
     app.stop().await;
+    for pair in generations.windows(2) {
+        let [predecessor, Identity { pid, generation }] = [pair[0], pair[1]];
+        let line = format!("initialising phase=initialising generation={generation} pid={pid}");
+        let early = app.logs(0, &line).await;
+        assert_eq!(early.pid(), predecessor.pid, "{early}");
+        assert_eq!(early.field("_SYSTEMD_UNIT"), app.unit());
+        let line = format!("active generation={generation} pid={pid}");
+        let late = app.logs(0, &line).await;
+        assert_eq!(late.pid(), pid, "{late}");
+        assert_eq!(late.field("_SYSTEMD_UNIT"), app.unit());
+    }
     for Identity { pid, generation } in generations {
         for line in [
             format!("pid={pid} generation={generation} serves"),

@@ -157,6 +157,10 @@ impl<'m> Unit<'m> {
         assert_eq!(properties.get("Result"), "success", "{properties:?}");
         assert_eq!(properties.get("ActiveState"), "inactive", "{properties:?}");
         assert_eq!(self.machine.processes_of(self.name), "");
+        // A correct unit is warned of nothing. What systemd says of the stop comes last.
+        let journal = self.machine.journal();
+        journal.find(0, self.name, "Deactivated successfully").await;
+        assert_eq!(journal.messages(0, self.name, "WARN"), [""; 0]);
     }
 }
 

@@ -324,9 +324,7 @@ impl Engine {
             "handover begins"
         );
         self.note(What::HandoverBegins {});
-        if self.handovers == 1 && std::process::id() == 1 {
-            log::warn!("this process is PID 1: the container ends when it has drained");
-        } else if self.handovers == 1 && self.origin.start.terminal && process::is_in_foreground() {
+        if self.handovers == 1 && self.origin.start.terminal && process::is_in_foreground() {
             log::info!(
                 "this process is in the foreground of a terminal, which will take the prompt back \
                  when it has drained: the successor goes on in the background"
@@ -351,7 +349,12 @@ impl Engine {
             until = mark;
             Ok(letters)
         };
-        let started = handover.start(program, self.origin.blocked, offer);
+        let started = match std::process::id() {
+            1 => Err(io::Error::other(
+                "this process is PID 1, and the kernel would end the successor with it",
+            )),
+            _ => handover.start(program, self.origin.blocked, offer),
+        };
         self.offered_until = until;
         self.handover = Some(handover);
         if let Err(error) = started {

@@ -50,7 +50,8 @@ impl Journal {
         self.entries.borrow().len()
     }
 
-    /// Waits for an entry of a unit with `text` in it, not before the place `from`.
+    /// Waits for an entry of a unit, or of any instance of a template (`app@`), with `text` in it,
+    /// not before the place `from`.
     pub(crate) async fn find(&self, from: usize, unit: &str, text: &str) -> Entry {
         let mut entries = self.entries.subscribe();
         let found = |entries: &[Entry]| {
@@ -70,6 +71,14 @@ impl Journal {
             }
         })
         .await
+    }
+
+    /// What a unit has logged so far with `text` in it, from the place `from` on.
+    pub(crate) fn messages(&self, from: usize, unit: &str, text: &str) -> Vec<String> {
+        let entries = self.entries.borrow();
+        let later = entries.iter().skip(from);
+        let found = later.filter(|entry| entry.is_of(unit) && entry.message().contains(text));
+        found.map(|entry| entry.message().to_owned()).collect()
     }
 }
 
@@ -117,7 +126,11 @@ impl Entry {
     }
 
     fn is_of(&self, unit: &str) -> bool {
-        self.field("_SYSTEMD_UNIT") == unit || self.field("UNIT") == unit
+        let units = ["_SYSTEMD_UNIT", "UNIT"].map(|name| self.field(name));
+        match unit.ends_with('@') {
+            true => units.iter().any(|found| found.starts_with(unit)),
+            false => units.contains(&unit),
+        }
     }
 }
 

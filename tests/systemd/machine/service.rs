@@ -24,10 +24,7 @@ impl Machine {
 
     /// What systemd says of a unit now.
     pub(crate) async fn show(&self, unit: &str) -> Properties {
-        let text = self.systemctl(["show", "--all", unit]).await;
-        let pairs = text.lines().filter_map(|line| line.split_once('='));
-        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Properties(pairs.collect())
+        Properties::parse(&self.systemctl(["show", "--all", unit]).await)
     }
 
     /// Looks at a unit again and again until `look` finds something.
@@ -59,6 +56,13 @@ impl Machine {
 pub(crate) struct Properties(BTreeMap<String, String>);
 
 impl Properties {
+    /// What `systemctl show` has printed.
+    pub(crate) fn parse(text: &str) -> Self {
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self(pairs.collect())
+    }
+
     /// One of them; empty where systemd has none of this name.
     pub(crate) fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
