@@ -15,6 +15,7 @@ use super::{
     activity::{Activity, Ending},
     executor::Spawn,
     io::Io,
+    patience::Patience,
     phase::Phase,
     server::Server,
     service::{Application, ExchangeService},
@@ -24,10 +25,11 @@ use super::{
 /// A connection that speaks HTTP/2.
 ///
 /// It leaves in two steps (RFC 9113, section 6.8), which are hyper's: a GOAWAY that refuses nothing and a ping; and
-/// when that has come back, so that all that was sent before is here, a GOAWAY with the last stream that counts.
+/// when that has come back, and what the client had accepted before is here ([`Patience`]), a GOAWAY with the last
+/// stream that counts.
 /// Open streams run to their ends.
 pub(crate) struct Http2<I: Transport, S: Application> {
-    hyper: Connection<TokioIo<Io<I>>, ExchangeService<S>, Spawn>,
+    hyper: Connection<TokioIo<Patience<I>>, ExchangeService<S>, Spawn>,
     activity: Arc<Activity>,
     leaving: Leaving,
 }
@@ -48,7 +50,7 @@ impl<I: Transport, S: Application> Http2<I, S> {
         activity.set_moves(false);
         let service = ExchangeService::new(service, Arc::clone(&activity));
         Self {
-            hyper: server.http2().serve_connection(TokioIo::new(io), service),
+            hyper: (server.http2()).serve_connection(TokioIo::new(Patience::new(io)), service),
             activity,
             leaving: match server.phases().now() {
                 Phase::Serving => Leaving::WhenDraining,

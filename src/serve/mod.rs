@@ -12,7 +12,7 @@
 //! | `phase` | where the drain stands, as a connection sees it |
 //! | `connection` | one connection, from its first byte to its last |
 //! | `preface`, `http1`, `http2` | its stages |
-//! | `io`, `linger`, `transport` | the bytes below |
+//! | `io`, `linger`, `patience`, `transport` | the bytes below |
 //! | `service`, `body`, `activity` | the requests above, and the account of them |
 //! | `farewell`, `health` | of gRPC alone: the last words of a call, and of the service |
 //! | `head_timeout`, `executor` | limits and spawning |
@@ -71,6 +71,8 @@ mod io;
 mod linger;
 #[cfg(feature = "hyper")]
 mod options;
+#[cfg(feature = "hyper")]
+mod patience;
 #[cfg(feature = "hyper")]
 mod phase;
 #[cfg(feature = "hyper")]

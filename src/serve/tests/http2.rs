@@ -127,6 +127,27 @@ async fn clients_are_told_in_two_steps_and_open_streams_finish() {
     must(outcome).await.unwrap().unwrap();
 }
 
+/// As the crate `h2` sends what it has queued when it reads the goodbye.
+#[tokio::test]
+async fn a_request_right_behind_the_answer_to_the_goodbye_is_not_refused() {
+    let bench = Bench::new();
+    let (mut client, outcome) = bench.connect().await;
+    client.greet().await;
+    client.send(get(1, "/")).await;
+    client.response(1, "hello").await;
+
+    bench.enter(Phase::Draining);
+    let ping = client.first_step().await;
+    let answer = frame(PING, ACK, 0, &ping.payload);
+    client.send([answer, get(3, "/")].concat()).await;
+    client.response(3, "hello").await;
+
+    assert_eq!(client.telling_frame().await.last_stream(), 3);
+    client.end().await.unwrap();
+    drop(client);
+    must(outcome).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn every_stream_of_a_busy_client_finishes() {
     const STREAMS: usize = 50;
