@@ -1,5 +1,5 @@
 //! Claim: to accept from a `handover::Listener`, counted and bounded by the drain, costs at most 3 % of a connection that
-//! asks one thing and ends, with a control socket beside it, compared with Tokio's own accept loop, and with one that counts by tokio-util's tracker.
+//! asks one thing and ends, with a control socket, metrics and the record of what happens beside it, compared with Tokio's own accept loop, and with one that counts by tokio-util's tracker.
 //!
 //! `cargo bench -p handover-benches --bench accept` (two minutes)
 
@@ -13,6 +13,7 @@ use std::{
 
 use handover::{Builder, Context, Flavor, Listener};
 use handover_benches::{Bound, Report, Rounds, Unit};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
@@ -21,14 +22,16 @@ use tokio_util::task::TaskTracker;
 
 fn main() -> ExitCode {
     // One thread serves and one asks: there are not more processors on many machines.
-    // There is a control socket, and what it costs is in it.
+    // What operators have is there, with the record that the control socket brings, and what it costs is in it.
     Builder::new()
         .flavor(Flavor::CurrentThread)
         .control(format!("unix:@handover-bench-{}", std::process::id()))
+        .metrics()
         .run(compare)
 }
 
 async fn compare(cx: Context) -> Result<ExitCode, Box<dyn Error>> {
+    PrometheusBuilder::new().install_recorder()?;
     let ours = cx.bind("127.0.0.1:0").await?;
     let plain = TcpListener::bind("127.0.0.1:0").await?;
     let tracked = TcpListener::bind("127.0.0.1:0").await?;
