@@ -98,6 +98,32 @@ fn json_tells_of_failures() {
     );
 }
 
+/// As in a container that was entered within a session, which has no number there.
+#[test]
+fn verify_works_in_a_pid_namespace() {
+    let inside = |command: &[&str]| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--fork", "--pid", "--mount", "--mount-proc"]);
+        unshare.args(command).stdin(Stdio::null());
+        unshare.output().expect("unshare is there")
+    };
+    let allowed = inside(&["true"]);
+    if !allowed.status.success() {
+        assert!(std::env::var_os("CI").is_none(), "{allowed:?}");
+        eprintln!("skipped: no right to make a namespace");
+        return;
+    }
+    let program = env!("CARGO_BIN_EXE_handover");
+    let output = inside(&[program, "verify", "--", "/nonexistent/server"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let told = text(&output.stderr);
+    assert!(told.contains("has ended with status 127"), "{told}");
+    let service = [program, "demo", "--serve", "/nonexistent"];
+    let verify = [program, "verify", "--handovers", "1", "--rate", "200", "--"];
+    let output = inside(&[&verify[..], &service[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
 #[test]
 fn junit_and_the_table_tell_the_same() {
     let directory = tempfile::tempdir().expect("a directory");
