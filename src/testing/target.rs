@@ -1,7 +1,8 @@
 //! Where a service listens.
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -65,6 +66,20 @@ impl Target {
 }
 
 impl Target {
+    /// Whether it is the control socket of a service of this library, as the lock beside its path says. One that is
+    /// abstract, or was made by systemd, has no lock.
+    pub fn is_control(&self) -> bool {
+        let Self::Unix(path) = self else {
+            return false;
+        };
+        let mut lock = path.clone().into_os_string();
+        lock.push(".lock");
+        let mut text = [0; CONTROL.len()];
+        File::open(lock)
+            .and_then(|mut lock| lock.read_exact(&mut text))
+            .is_ok_and(|()| text == *CONTROL)
+    }
+
     /// Its port, where it has one.
     pub(super) fn port(&self) -> Option<u16> {
         match self {
@@ -182,3 +197,6 @@ impl AsyncWrite for Socket {
         }
     }
 }
+
+/// How the lock beside a control socket begins.
+const CONTROL: &[u8; 16] = b"handover control";

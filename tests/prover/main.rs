@@ -31,7 +31,11 @@ async fn axum_loses_nothing_in_fifty_handovers() {
     for protocol in ["HTTP/2", "WebSocket"] {
         let counts = sum(&outcome, protocol);
         assert!(counts.closed_announced > 0, "{protocol}: {counts:?}");
-        assert_eq!(counts.closed_idle, 0, "{protocol}: {counts:?}");
+        assert_eq!(
+            (counts.closed_idle, counts.refused),
+            (0, 0),
+            "{protocol}: {counts:?}"
+        );
     }
     assert_eq!(
         (outcome.after.processes, outcome.left_over.len()),
@@ -153,6 +157,63 @@ fn survivals(outcome: &Outcome) -> usize {
     handovers
         .filter(|handover| survived(&handover.ending))
         .count()
+}
+
+/// A control socket is found, asked, and not loaded; and what it says of a failure is told.
+#[tokio::test]
+async fn a_service_is_restarted_by_its_control_socket() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let faults = directory.path().join("faults");
+    let control = directory.path().join("control.sock");
+    let program = Program::new(env!("CARGO_BIN_EXE_fixture"))
+        .env("FIXTURE_CONTROL", format!("unix:{}", control.display()))
+        .env("FIXTURE_FAULTS", &faults);
+    let plan = plan(program, 0).usages([Usage::New, Usage::KeepAlive]);
+    let mut session = plan.start().await.expect("it can be verified");
+    for _ in 0..2 {
+        session.pause().await;
+        session.hand_over().await;
+    }
+    std::fs::write(&faults, "init:error").expect("a file");
+    assert!(session.hand_over().await, "the next may come out");
+    assert!(session.reject().await);
+    std::fs::remove_file(&faults).expect("the file");
+    session.hand_over().await;
+    session.pause().await;
+    let outcome = session.finish().await.expect("it can be verified");
+    let socket = format!("unix:{}", control.display());
+    assert_eq!(
+        outcome.trigger,
+        format!("`upgrade` on the control socket {socket}")
+    );
+    let grounds: Vec<String> = outcome.grounds.iter().map(ToString::to_string).collect();
+    assert!(
+        !grounds.is_empty() && grounds.iter().all(|ground| !ground.contains(&socket)),
+        "{grounds:?}"
+    );
+    assert_eq!((outcome.failed(), outcome.handovers.len()), (0, 5));
+    assert_eq!(outcome.succeeded(), 4, "{outcome:#?}");
+    let Ending::Failed { why } = &outcome.handovers[2].ending else {
+        panic!("{outcome:#?}");
+    };
+    assert!(why.contains("failed at stage `init`"), "{why}");
+}
+
+/// A control socket that is asked for has to be there; by default there need not be one.
+#[tokio::test]
+async fn a_service_without_a_control_socket_is_restarted_by_a_signal() {
+    let error = plan(axum("127.0.0.1:0"), 1).trigger(Trigger::Control);
+    let error = error.run().await.expect_err("there is none").to_string();
+    assert!(error.contains("has no control socket"), "{error}");
+    // That of another service is none of this one.
+    let outcome = plan(axum("127.0.0.1:0"), 1)
+        .control(std::path::PathBuf::from("/nonexistent"))
+        .usages([Usage::New])
+        .run()
+        .await;
+    let outcome = outcome.expect("it can be verified");
+    outcome.assert_nothing_lost();
+    assert_eq!(outcome.trigger, "SIGHUP");
 }
 
 /// A shell command can be the trigger, and gets the process that serves.

@@ -5,11 +5,11 @@
 //! nobody else is disturbed. Sockets whose lock this user may not read are not found, nor are
 //! abstract ones and those that systemd has made.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use handover::testing::Target;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Said};
@@ -45,7 +45,7 @@ fn all() -> Vec<PathBuf> {
     let mut paths: Vec<_> = table.lines().filter_map(listening).collect();
     paths.sort();
     paths.dedup();
-    paths.retain(|path| is_marked(path) && answers(path));
+    paths.retain(|path| Target::Unix(path.clone()).is_control() && answers(path));
     paths
 }
 
@@ -59,15 +59,6 @@ fn listening(line: &str) -> Option<PathBuf> {
     (flags & ACCEPTS != 0 && path.starts_with('/')).then(|| path.into())
 }
 
-fn is_marked(path: &Path) -> bool {
-    let mut lock = path.as_os_str().to_owned();
-    lock.push(".lock");
-    let mut text = [0; MARK.len()];
-    File::open(lock)
-        .and_then(|mut lock| lock.read_exact(&mut text))
-        .is_ok_and(|()| text == *MARK)
-}
-
 fn answers(path: &Path) -> bool {
     let Ok(mut client) = Client::open(path) else {
         return false;
@@ -77,8 +68,6 @@ fn answers(path: &Path) -> bool {
         && matches!(client.next(), Ok(Said::Answer(fields)) if fields.get("pid").is_some_and(Value::is_u64))
 }
 
-/// How the lock beside a control socket begins.
-const MARK: &[u8; 16] = b"handover control";
 /// How long a socket may take to say that it is one.
 const PATIENCE: Duration = Duration::from_millis(500);
 

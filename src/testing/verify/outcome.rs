@@ -17,6 +17,8 @@ pub struct Outcome {
     pub rows: Vec<Row>,
     /// The first failures of each load, in order of time, each with the time since the loads began.
     pub failures: Vec<(Duration, Failure)>,
+    /// What restarted it: a signal, a command, or `upgrade` on a control socket.
+    pub trigger: String,
     /// What came of each trigger.
     pub handovers: Vec<Handover>,
     /// What the service took up before the first request, and after the last one.

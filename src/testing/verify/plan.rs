@@ -11,9 +11,9 @@ use super::place::Place;
 use super::session::Session;
 use super::survey::Ground;
 use super::trigger::Trigger;
-use crate::testing::Signal;
 use crate::testing::load::Counts;
 use crate::testing::process::Program;
+use crate::testing::target::Target;
 
 /// Proves what a service loses when it is restarted under load.
 ///
@@ -40,6 +40,7 @@ pub struct Verify {
     pub(super) duration: Option<Duration>,
     pub(super) pause: RangeInclusive<Duration>,
     pub(super) trigger: Trigger,
+    pub(super) control: Option<Target>,
     pub(super) kill: Option<Kill>,
     pub(super) seed: u64,
     pub(super) timeout: Duration,
@@ -93,6 +94,11 @@ pub enum Event<'a> {
     },
     /// It was found out what is spoken at an endpoint.
     Found(&'a Ground),
+    /// It was found out how it is restarted.
+    Aimed {
+        /// By what: a signal, a command, or `upgrade` on a control socket.
+        trigger: &'a str,
+    },
     /// Every load has had an answer; the first restart comes next.
     Loaded {
         /// The process that serves.
@@ -126,7 +132,8 @@ impl Verify {
             handovers: 10,
             duration: None,
             pause: Duration::from_millis(300)..=Duration::from_millis(900),
-            trigger: Trigger::Signal(Signal::HUP),
+            trigger: Trigger::Default,
+            control: None,
             kill: None,
             seed: 1,
             timeout: Duration::from_secs(30),
@@ -182,9 +189,16 @@ impl Verify {
         self
     }
 
-    /// Sets what restarts it, `SIGHUP` by default.
+    /// Sets what restarts it: its control socket by default, or `SIGHUP` where it has none.
     pub fn trigger(mut self, trigger: Trigger) -> Self {
         self.trigger = trigger;
+        self
+    }
+
+    /// Names what may be its control socket; it is believed if the service listens there. Without a name it is found
+    /// by the lock beside it.
+    pub fn control(mut self, socket: impl Into<Target>) -> Self {
+        self.control = Some(socket.into());
         self
     }
 

@@ -10,7 +10,7 @@ use super::outcome::{Ending, Handover, Outcome, Row};
 use super::place::Place;
 use super::plan::{Event, Unverified, Usage, Verify};
 use super::survey::{Ground, name, survey};
-use super::trigger::Pulled;
+use super::trigger::{Aimed, Pulled, Vain};
 use crate::testing::Signal;
 use crate::testing::load::{Counts, Kind, Load, Protocol, Random, Wire};
 use crate::testing::process::{Family, Member, Output, Process, Service, Weight};
@@ -27,6 +27,7 @@ pub struct Session {
     family: Family,
     plan: Verify,
     grounds: Vec<Ground>,
+    trigger: Aimed,
     /// Where it is asked who answers.
     asked: (Target, Protocol),
     /// Whether a connection is looked at before it is used, since the service closes it with its answer.
@@ -83,6 +84,12 @@ impl Session {
             ))
         })?;
         let members = family.members();
+        let trigger = plan.trigger.clone();
+        let trigger = trigger.aim(&Family::listening(&members), plan.control.as_ref());
+        let trigger = trigger.map_err(Unverified)?;
+        (plan.observer)(Event::Aimed {
+            trigger: &trigger.to_string(),
+        });
         let before = Family::weight(&members);
         let nobody = Member {
             pid,
@@ -97,6 +104,7 @@ impl Session {
             random: Random::new(plan.seed),
             plan,
             grounds,
+            trigger,
             asked,
             looks_first: false,
             serving: nobody,
@@ -233,6 +241,7 @@ impl Session {
             grounds: self.grounds,
             rows,
             failures,
+            trigger: self.trigger.to_string(),
             handovers: self.handovers,
             before: self.before,
             after,
@@ -327,9 +336,17 @@ impl Session {
         let pid = self.controller();
         self.set_restarting(true);
         let at = Instant::now();
-        match self.plan.trigger.pull(pid, self.plan.timeout) {
+        match self.trigger.pull(pid, self.plan.timeout) {
             Ok(pulled) => Ok((at, pulled)),
             Err(why) => Err(self.in_vain(why)),
+        }
+    }
+
+    /// Says why, and whether it would be any different the next time.
+    fn failed(&mut self, why: Vain) -> String {
+        match why {
+            Vain::Restart(why) => why + &self.last_words(),
+            Vain::Trigger(why) => self.in_vain(why),
         }
     }
 
@@ -346,8 +363,11 @@ impl Session {
         let mut ended = self.switched(at, &mut pulled).await;
         if ended.is_ok() {
             // A command may have more to do than what was waited for.
-            if let Err(why) = pulled.ended().await {
-                ended = Err(self.in_vain(why));
+            match pulled.ended().await {
+                // Who asked was answered by the one that was killed.
+                Err(Vain::Restart(_)) if matches!(ended, Ok(Ending::Survived { .. })) => {}
+                Err(why) => ended = Err(self.failed(why)),
+                Ok(()) => {}
             }
             // What the predecessor still does belongs to the restart.
             let until = Instant::now() + AFTERMATH;
@@ -408,7 +428,12 @@ impl Session {
                     });
                 }
             }
-            if let Some(why) = pulled.failed().await.or_else(|| self.gone()) {
+            match pulled.failed().await {
+                Some(Vain::Restart(_)) if killed.is_some() => {}
+                Some(why) if self.gone().is_none() => return Err(self.failed(why)),
+                _ => {}
+            }
+            if let Some(why) = self.gone() {
                 return Err(self.in_vain(why));
             }
             // One that has come and gone has failed; one may come after it, though, as with a program that forks.
@@ -429,7 +454,7 @@ impl Session {
                 if failing.is_none() && killed.is_none() && asked.elapsed() > START {
                     return Err(format!(
                         "no new process was seen within {START:?} after {}{}",
-                        self.plan.trigger,
+                        self.trigger,
                         self.last_words()
                     ));
                 }
@@ -438,7 +463,7 @@ impl Session {
                 return Err(format!(
                     "no new process has answered within {:?} after {}{}",
                     self.plan.timeout,
-                    self.plan.trigger,
+                    self.trigger,
                     self.last_words()
                 ));
             }
@@ -474,7 +499,11 @@ impl Session {
                     return Ok(over - at);
                 }
             }
-            if let Some(why) = pulled.failed().await.or_else(|| self.gone()) {
+            // That the restart has failed is what is waited for.
+            if let Some(Vain::Trigger(why)) = pulled.failed().await {
+                return Err(self.in_vain(why));
+            }
+            if let Some(why) = self.gone() {
                 return Err(self.in_vain(why));
             }
             if Instant::now() >= until {
@@ -758,7 +787,11 @@ async fn listening(
         }
         let listens = Family::listening(&members);
         let places: Vec<Place> = match plan.places.is_empty() {
-            true => listens.iter().map(Place::found).collect(),
+            // A control socket is not there to be loaded.
+            true => (listens.iter())
+                .filter(|target| !target.is_control() && plan.control.as_ref() != Some(*target))
+                .map(Place::found)
+                .collect(),
             false => {
                 let mut ready = plan.places.clone();
                 for place in &plan.places {

@@ -5,17 +5,26 @@ use std::process::Stdio;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
+use tokio::io::{
+    self, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ErrorKind,
+};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time;
 
 use crate::testing::Signal;
 use crate::testing::process::Process;
+use crate::testing::target::Target;
 
 /// What makes the service restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trigger {
+    /// The control socket of the service where it has one, else `SIGHUP`.
+    Default,
+    /// `upgrade`, said on the control socket of the service (feature `control`), which has to have one.
+    Control,
     /// A signal, to the process that serves, or to its master where that is the same program.
     Signal(Signal),
     /// A command of the shell; `{pid}` in it is that process.
@@ -23,28 +32,92 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// Asks for a restart; a command has to end within `limit`.
+    /// What it comes to for a service that listens on these sockets. `named` may be its control socket, whether a
+    /// lock says so or not.
+    ///
+    /// # Errors
+    ///
+    /// If there has to be one control socket, and there is none, or more than that.
+    pub(super) fn aim(self, listens: &[Target], named: Option<&Target>) -> Result<Aimed, String> {
+        let mut control: Vec<&Target> = match named.filter(|named| listens.contains(named)) {
+            Some(named) => vec![named],
+            None => listens
+                .iter()
+                .filter(|target| target.is_control())
+                .collect(),
+        };
+        Ok(match (self, control.len()) {
+            (Self::Default | Self::Control, 1) => Aimed::Control(control.remove(0).clone()),
+            (Self::Default, _) => Aimed::Signal(Signal::HUP),
+            (Self::Control, 0) => {
+                return Err("the service has no control socket (`control = \"unix:/run/app.sock\"` makes one); \
+                            one that is abstract, or systemd's, has to be named with `--socket`"
+                    .to_owned());
+            }
+            (Self::Control, count) => {
+                let control: Vec<String> = control.iter().map(ToString::to_string).collect();
+                let control = control.join(", ");
+                return Err(format!(
+                    "there are {count} control sockets, name one with `--socket`: {control}"
+                ));
+            }
+            (Self::Signal(signal), _) => Aimed::Signal(signal),
+            (Self::Command(command), _) => Aimed::Command(command),
+        })
+    }
+}
+
+/// What restarts a service that is known.
+#[derive(Clone, Debug)]
+pub(super) enum Aimed {
+    Control(Target),
+    Signal(Signal),
+    Command(String),
+}
+
+impl Aimed {
+    /// Asks for a restart, which has to be answered, and a command to end, within `limit`.
     ///
     /// # Errors
     ///
     /// A sentence on what went wrong.
     pub(super) fn pull(&self, pid: u32, limit: Duration) -> Result<Pulled, String> {
-        match self {
+        Ok(Pulled(match self {
+            Self::Control(socket) => Some(tokio::spawn(upgrade(socket.clone(), limit))),
             Self::Signal(signal) => {
                 send(*signal, pid)?;
-                Ok(Pulled(None))
+                None
             }
             Self::Command(command) => {
                 let command = command.replace("{pid}", &pid.to_string());
-                Ok(Pulled(Some(tokio::spawn(run(command, limit)))))
+                Some(tokio::spawn(run(command, limit)))
             }
+        }))
+    }
+}
+
+impl fmt::Display for Aimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Control(socket) => write!(f, "`upgrade` on the control socket {socket}"),
+            Self::Signal(signal) => f.write_str(&name(*signal)),
+            Self::Command(command) => write!(f, "`{command}`"),
         }
     }
 }
 
-/// A restart that was asked for; a command may still run. Dropping it kills the command.
+/// Why a restart did not come of a trigger.
 #[derive(Debug)]
-pub(super) struct Pulled(Option<JoinHandle<Result<(), String>>>);
+pub(super) enum Vain {
+    /// This one has failed; the next need not.
+    Restart(String),
+    /// It could not even be asked for, and never will.
+    Trigger(String),
+}
+
+/// A restart that was asked for; whoever asks may still wait. Dropping it kills a command.
+#[derive(Debug)]
+pub(super) struct Pulled(Option<JoinHandle<Result<(), Vain>>>);
 
 impl Pulled {
     /// Whether nothing runs any more.
@@ -52,21 +125,21 @@ impl Pulled {
         self.0.is_none()
     }
 
-    /// Why the command has failed, if it has.
-    pub(super) async fn failed(&mut self) -> Option<String> {
+    /// Why it is known to have failed, if it is.
+    pub(super) async fn failed(&mut self) -> Option<Vain> {
         if self.0.as_ref().is_some_and(JoinHandle::is_finished) {
             return self.ended().await.err();
         }
         None
     }
 
-    /// Waits for the end of the command.
-    pub(super) async fn ended(&mut self) -> Result<(), String> {
+    /// Waits for the answer, or for the end of the command.
+    pub(super) async fn ended(&mut self) -> Result<(), Vain> {
         match self.0.take() {
             None => Ok(()),
-            Some(command) => command
-                .await
-                .unwrap_or_else(|error| Err(format!("the command could not be run: {error}"))),
+            Some(asking) => asking.await.unwrap_or_else(|error| {
+                Err(Vain::Trigger(format!("it could not be asked for: {error}")))
+            }),
         }
     }
 }
@@ -79,21 +152,62 @@ impl Drop for Pulled {
     }
 }
 
-async fn run(command: String, limit: Duration) -> Result<(), String> {
+/// Asks on a control socket, and waits until the successor serves (docs/control-protocol.md).
+async fn upgrade(socket: Target, limit: Duration) -> Result<(), Vain> {
+    let unasked = |error: io::Error| Vain::Trigger(format!("no connection to {socket}: {error}"));
+    let stream = socket.connect().await.map_err(unasked)?;
+    let answer = time::timeout(limit, ask(stream)).await;
+    let answer =
+        answer.map_err(|_| Vain::Restart(format!("no answer on {socket} within {limit:?}")))?;
+    let answer = answer
+        .map_err(|error| Vain::Restart(format!("no answer on {socket} to `upgrade`: {error}")))?;
+    let text = |field: &str| answer.get(field).and_then(Value::as_str);
+    if text("type") == Some("answer") {
+        return Ok(());
+    }
+    let why = text("message").unwrap_or("it was refused, and nobody says why");
+    Err(match text("code") {
+        Some("refused" | "called_off" | "failed") => Vain::Restart(why.to_owned()),
+        _ => Vain::Trigger(format!("{socket}: {why}")),
+    })
+}
+
+async fn ask(stream: impl AsyncRead + AsyncWrite) -> io::Result<Map<String, Value>> {
+    let (reader, mut writer) = io::split(stream);
+    let request = json!({ "request": "upgrade", "wait": "serving" });
+    writer.write_all(format!("{request}\n").as_bytes()).await?;
+    let mut lines = BufReader::new(reader).lines();
+    while let Some(line) = lines.next_line().await? {
+        let said: Map<String, Value> = serde_json::from_str(&line)?;
+        if matches!(
+            said.get("type").and_then(Value::as_str),
+            Some("answer" | "error")
+        ) {
+            return Ok(said);
+        }
+    }
+    Err(ErrorKind::UnexpectedEof.into())
+}
+
+async fn run(command: String, limit: Duration) -> Result<(), Vain> {
+    let vain = |why: String| Err(Vain::Trigger(why));
     let output = Command::new("sh")
         .args(["-c", &command])
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
     let Ok(output) = time::timeout(limit, output).await else {
-        return Err(format!("`{command}` has not ended within {limit:?}"));
+        return vain(format!("`{command}` has not ended within {limit:?}"));
     };
-    let output = output.map_err(|error| format!("`{command}` could not be run: {error}"))?;
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => return vain(format!("`{command}` could not be run: {error}")),
+    };
     if output.status.success() {
         return Ok(());
     }
     let words = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
+    vain(format!(
         "`{command}` failed ({}): {}",
         output.status,
         words.trim()
@@ -130,17 +244,22 @@ fn send(signal: Signal, pid: u32) -> Result<(), String> {
 impl fmt::Display for Trigger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Default => f.write_str("the control socket, else SIGHUP"),
+            Self::Control => f.write_str("control"),
             Self::Signal(signal) => f.write_str(&name(*signal)),
             Self::Command(command) => write!(f, "`{command}`"),
         }
     }
 }
 
-/// `HUP`, `SIGHUP`, or a command, which has a space or a `/` in it.
+/// `control`, `HUP`, `SIGHUP`, or a command, which has a space or a `/` in it.
 impl FromStr for Trigger {
     type Err = InvalidTrigger;
 
     fn from_str(text: &str) -> Result<Self, InvalidTrigger> {
+        if text == "control" {
+            return Ok(Self::Control);
+        }
         let upper = text.to_ascii_uppercase();
         let short = upper.strip_prefix("SIG").unwrap_or(&upper);
         if let Some((_, signal)) = SIGNALS.iter().find(|(name, _)| *name == short) {
@@ -164,7 +283,7 @@ impl fmt::Display for InvalidTrigger {
         let names: Vec<&str> = SIGNALS.iter().map(|(name, _)| *name).collect();
         write!(
             f,
-            "`{}` is no signal, expected one of {}, or a command of the shell such as `kill -HUP {{pid}}`",
+            "`{}` is no signal, expected `control`, one of {}, or a command of the shell such as `kill -HUP {{pid}}`",
             self.0,
             names.join(", ")
         )
@@ -219,12 +338,14 @@ mod tests {
         service.output().find("up").await;
         let pid = service.first().pid();
         for (signal, what) in [(Signal::HUP, "only end"), (Signal::USR1, "ignores")] {
-            let error = Trigger::Signal(signal).pull(pid, LIMIT).unwrap_err();
+            let error = Aimed::Signal(signal).pull(pid, LIMIT).unwrap_err();
             assert!(error.contains(what), "{error}");
         }
-        let command = Trigger::Command("echo no >&2; exit 3".into());
+        let command = Aimed::Command("echo no >&2; exit 3".into());
         let mut pulled = command.pull(pid, LIMIT).unwrap();
-        let error = pulled.ended().await.unwrap_err();
+        let Err(Vain::Trigger(error)) = pulled.ended().await else {
+            panic!("it fails");
+        };
         assert!(
             error.contains("status: 3") && error.ends_with("no"),
             "{error}"

@@ -1,7 +1,7 @@
 //! The options of `handover verify`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -38,9 +38,10 @@ pub(crate) struct Verify {
     /// The time between two restarts; without it a random one of 300 to 900 ms
     #[arg(long, value_name = "TIME", value_parser = time)]
     pause: Option<Duration>,
-    /// What restarts it: a signal, or a command of the shell in which `{pid}` is the process that serves, or its master
-    #[arg(long, value_name = "WHAT", default_value = "HUP")]
-    trigger: Trigger,
+    /// What restarts it: `control`, its control socket; a signal; or a command of the shell in which `{pid}` is the
+    /// process that serves, or its master. Without it its control socket, or HUP where it has none
+    #[arg(long, value_name = "WHAT")]
+    trigger: Option<Trigger>,
     /// Kill a process in each restart: `successor` or `incumbent`, `@`, and milliseconds after the
     /// trigger or `random`, as in `successor@20ms`
     #[arg(long, value_name = "WHOM@WHEN")]
@@ -64,11 +65,10 @@ pub(crate) struct Verify {
 
 impl Verify {
     /// What was asked for.
-    pub(super) fn plan(&self, program: Program) -> verify::Verify {
+    pub(super) fn plan(&self, program: Program, socket: Option<&Path>) -> verify::Verify {
         let mut plan = verify::Verify::new(program)
             .clients(self.clients.into())
             .rate(self.rate)
-            .trigger(self.trigger.clone())
             .seed(self.seed)
             .timeout(self.timeout);
         plan = match self.handovers {
@@ -83,6 +83,12 @@ impl Verify {
         }
         if let Some(kill) = self.kill {
             plan = plan.kill(kill);
+        }
+        if let Some(trigger) = &self.trigger {
+            plan = plan.trigger(trigger.clone());
+        }
+        if let Some(socket) = socket {
+            plan = plan.control(socket.to_owned());
         }
         if let Some(text) = &self.send {
             plan = plan.say(text);

@@ -22,6 +22,7 @@ pub(super) fn object(outcome: &Outcome, command: Vec<Cow<'_, str>>, allowed: u64
         "elapsed_ms": millis(outcome.elapsed),
         "ended_early": outcome.ended_early,
         "endpoints": outcome.grounds.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "trigger": outcome.trigger,
         "handovers": outcome.handovers.iter().map(handover).collect::<Vec<_>>(),
         "switch": switches.last().map(|longest| json!({
             "median_ms": millis(median(&switches)),

@@ -43,6 +43,7 @@ impl Live {
                 let mark = if ground.speaks.is_empty() { "!" } else { "✓" };
                 self.marked(mark, "found", &ground.to_string(), "");
             }
+            Event::Aimed { trigger } => self.step("restarted", &format!("by {trigger}"), ""),
             Event::Loaded { pid } => {
                 self.step("loaded", &format!("process {pid} answers"), "");
             }

@@ -41,7 +41,7 @@ impl Verify {
         let mut command = self.command.iter();
         let program = command.next().map(Program::new);
         let program = program.ok_or_else(|| Failure::new(Exit::Usage, "no program was named"))?;
-        let mut plan = self.plan(program.args(command).adopting());
+        let mut plan = self.plan(program.args(command).adopting(), global.socket.as_deref());
         if !global.json {
             let mut live = Live::new();
             live.title(&self.command);
