@@ -288,6 +288,7 @@ impl Connection {
             }
             Request::Upgrade { changes, until } => self.upgrade(id, extra, changes, until).await,
             Request::Stop { wait } => self.stop(id, extra, wait).await,
+            Request::CallOff => self.call_off(id, extra).await,
             Request::Abort { generation, own } => {
                 status::informed(&self.host).await;
                 self.abort(id, extra, generation, own).await

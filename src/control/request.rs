@@ -34,6 +34,8 @@ pub(super) enum Request {
     Stop {
         wait: bool,
     },
+    /// Of the handover that is under way, before the successor serves.
+    CallOff,
     Abort {
         generation: Option<u32>,
         /// Only here: whoever asks has chosen the generation.
@@ -119,6 +121,7 @@ impl Asked {
             "stop" => Request::Stop {
                 wait: fields.flag("wait")?,
             },
+            "abort" if fields.flag("upgrade")? => Request::CallOff,
             "abort" => Request::Abort {
                 generation: match fields.number("generation")?.map(u32::try_from) {
                     None => None,

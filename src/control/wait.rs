@@ -12,11 +12,11 @@ use super::answer::{self, Complaint};
 use super::connection::{Connection, Over, Pending};
 use super::older;
 use super::request::Until;
-use super::timeline::{Timeline, timelines};
+use super::timeline::{Outcome, Timeline, timelines};
 use crate::context::Successor;
 use crate::error::Error;
 use crate::lifecycle::event::{Event, What};
-use crate::run::{Changes, Input};
+use crate::run::{Changes, Input, Shared};
 use crate::sys::{log, process};
 
 impl Connection {
@@ -211,6 +211,45 @@ impl Connection {
         Err(Over::Ended)
     }
 
+    /// The end of the successor that is being started; the answer comes when it has ended.
+    pub(super) async fn call_off(
+        &mut self,
+        id: Option<Value>,
+        extra: Map<String, Value>,
+    ) -> Result<(), Over> {
+        let shared = Arc::clone(&self.host.shared);
+        let (_, mut events) = shared.record.watch();
+        let (reply, called_off) = oneshot::channel();
+        shared.send(Input::CallOff { reply });
+        if !called_off.await.unwrap_or(false) {
+            let complaint = Complaint::new(
+                "nothing_begun",
+                "no handover is under way that could be called off: where the successor serves, it stays",
+            );
+            return self.say(&complaint.line(id.as_ref())).await;
+        }
+        let is_over = |event: &Event| {
+            event.pid == std::process::id() && matches!(event.what, What::HandoverCalledOff { .. })
+        };
+        loop {
+            match events.recv().await {
+                Ok(event) if is_over(&event) => break,
+                // What was missed may be it.
+                Err(RecvError::Lagged(_))
+                    if shared.record.events().iter().any(|event| is_over(event)) =>
+                {
+                    break;
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Err(Over::Ended),
+            }
+        }
+        let successor = timelines(&shared.record.events()).pop();
+        let successor = successor.and_then(|handover| handover.successor);
+        let told = json!({ "called_off": successor, "incumbent": own(&shared) });
+        self.answer("abort", id, extra, told).await
+    }
+
     /// The end of what drains.
     pub(super) async fn abort(
         &mut self,
@@ -249,6 +288,11 @@ impl Connection {
         if aborted.is_empty() {
             let message = match generation {
                 Some(number) => format!("generation {number} does not drain"),
+                None if is_under_way(&shared) => {
+                    "no generation drains; the handover that is under way is called off by \
+                     `handover abort --upgrade`"
+                        .to_owned()
+                }
                 None => "no generation drains".to_owned(),
             };
             let complaint = Complaint::new("nothing_drains", message);
@@ -388,7 +432,12 @@ fn is_drain(event: &Event, pid: u32) -> bool {
     is_drain && event.pid == pid
 }
 
-fn own(shared: &crate::run::Shared) -> Value {
+fn is_under_way(shared: &Shared) -> bool {
+    let last = timelines(&shared.record.events()).pop();
+    last.is_some_and(|handover| handover.outcome == Outcome::UnderWay)
+}
+
+fn own(shared: &Shared) -> Value {
     json!({ "generation": shared.generation, "pid": std::process::id() })
 }
 

@@ -97,6 +97,9 @@ pub(crate) enum Abort {
     /// The future that asked was dropped: the incumbent serves on.
     #[error("whoever asked for the handover went away")]
     AskerGone,
+    /// An operator has called it off: the incumbent serves on.
+    #[error("an operator wanted it no more")]
+    CalledOff,
 }
 
 /// Why a trigger is not accepted.

@@ -300,13 +300,14 @@ fn snapshot_fails() {
 }
 
 #[test]
-fn asker_is_dropped() {
-    for when in &ALWAYS[..2] {
-        let outcome = Outcome::Aborted(Abort::AskerGone);
-        assert_loses_it(*when, Event::AskerGone, outcome);
-    }
-    for when in &ALWAYS[2..] {
-        assert_eq!(incumbent(*when).on(Event::AskerGone), []);
+fn asker_is_dropped_or_it_is_called_off() {
+    for why in [Abort::AskerGone, Abort::CalledOff] {
+        for when in &ALWAYS[..2] {
+            assert_loses_it(*when, Event::CallOff(why), Outcome::Aborted(why));
+        }
+        for when in &ALWAYS[2..] {
+            assert_eq!(incumbent(*when).on(Event::CallOff(why)), []);
+        }
     }
 }
 

@@ -30,6 +30,12 @@ pub(crate) enum Input {
     },
     /// The future that asked no longer waits.
     AskerGone { asker: u64 },
+    /// An operator does not want the handover any more that is under way; answered by whether it is called off.
+    #[allow(
+        dead_code,
+        reason = "only integrations ask for it, and each is a feature"
+    )]
+    CallOff { reply: oneshot::Sender<bool> },
     /// A stop is asked for by the program, or by somebody whom an integration has heard.
     Stop { by: &'static str },
     /// What is left of the drain is to be cut.

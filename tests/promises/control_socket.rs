@@ -88,6 +88,55 @@ async fn a_stop_can_be_watched_and_cut_short() {
 }
 
 #[tokio::test]
+async fn a_handover_can_be_called_off_before_its_successor_serves() {
+    let (fixture, service) = Operated::start(Fixture::new()).await;
+    let first = service.running.identity().await;
+    let _held = service.hold();
+    fixture.set_faults("init:hang");
+    let mut upgrading = service.connect();
+    upgrading.send(&json!({ "request": "upgrade" }));
+    let successor = loop {
+        let line = upgrading.line().expect("progress");
+        if line["event"]["event"] == "initialising" {
+            break line["event"]["pid"].clone();
+        }
+    };
+    // Nothing drains, and what could be meant is told.
+    let output = service.command(&["abort"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("handover abort --upgrade"), "{told}");
+
+    let output = service.command(&["abort", "--upgrade"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!(
+            "✓ called off: generation 2 (pid {successor}) has ended, generation 1 (pid {}) serves on\n",
+            first.pid
+        )
+    );
+    let pid = u32::try_from(successor.as_u64().expect("a pid")).expect("a pid");
+    assert!(Process::open(pid).is_err(), "it was reaped");
+    let answer = upgrading.answer();
+    assert_eq!(answer["code"], "called_off", "{answer}");
+    assert_eq!(answer["incumbent"]["pid"], first.pid, "{answer}");
+    assert_eq!(answer["handover"]["outcome"], "called_off", "{answer}");
+    assert_eq!(service.running.identity().await, first);
+
+    // It is too late for what is over; and what drains is not touched.
+    let request = json!({ "request": "abort", "upgrade": true });
+    assert_eq!(service.ask(request.clone())["code"], "nothing_begun");
+    fixture.set_faults("");
+    let answer = service.ask(json!({ "request": "upgrade" }));
+    assert_eq!(answer["successor"]["generation"], 2, "{answer}");
+    assert_eq!(service.ask(request)["code"], "nothing_begun");
+    let status = service.ask(json!({ "request": "status" }));
+    let draining = &status["generations"][1];
+    assert_eq!(draining["waits_for"]["connections"], 1, "{status}");
+}
+
+#[tokio::test]
 async fn whoever_waits_for_the_drain_is_told_by_the_successor() {
     let (_fixture, service) = Operated::start(Fixture::new()).await;
     let first = service.running.identity().await;

@@ -4,6 +4,7 @@ use super::message::{Down, Up};
 use super::process::{End, Ending, Life, Main, Parent, Process, Slot};
 use super::promises::Violence;
 use super::world::{Verdict, World};
+use crate::protocol::failure::Abort;
 use crate::protocol::{Failed, Sockets, Stage, ToSuccessor, incumbent, successor};
 
 /// One thing that happens, to the process in a slot.
@@ -313,7 +314,7 @@ impl World {
             }
             Step::DropAsker(slot) => {
                 self.budget.drops -= 1;
-                self.successor(slot, successor::Event::AskerGone)
+                self.successor(slot, successor::Event::CallOff(Abort::AskerGone))
             }
 
             Step::Die(slot) => {

@@ -1,5 +1,6 @@
 //! What happens to an incumbent.
 
+use crate::protocol::failure::Abort;
 use crate::protocol::message::ToIncumbent;
 
 /// What happens to an incumbent.
@@ -7,8 +8,8 @@ use crate::protocol::message::ToIncumbent;
 pub(crate) enum Event<'a> {
     /// A handover is asked for; answered by exactly one `Report` or `Refuse`.
     Trigger,
-    /// The future that asked for the handover in progress was dropped.
-    AskerGone,
+    /// The handover in progress is not wanted any more.
+    CallOff(Abort),
     /// A stop was received by this process.
     Stop,
     /// The predecessor passes on a stop that it received.

@@ -40,7 +40,7 @@ impl Incumbent {
     pub(crate) fn on(&mut self, event: Event<'_>) -> Vec<Action> {
         match event {
             Event::Trigger => self.trigger(),
-            Event::AskerGone => self.asker_gone(),
+            Event::CallOff(why) => self.not_wanted(why),
             Event::Stop => self.stop(),
             Event::StopRelayed => self.stop_relayed(),
             Event::Released => self.released(),
@@ -65,6 +65,11 @@ impl Incumbent {
     /// Returns the successor's process ID, while this generation drains because that one serves.
     pub(crate) fn drains_for(&self) -> Option<u32> {
         matches!(self.phase, Phase::Draining { .. }).then(|| self.successor_pid())
+    }
+
+    /// Returns whether the handover in progress ends because an operator has called it off.
+    pub(crate) fn is_called_off(&self) -> bool {
+        self.outcome == Some(Outcome::Aborted(Abort::CalledOff))
     }
 
     /// Returns the process ID of the successor under way, as it has told it.
@@ -102,11 +107,9 @@ impl Incumbent {
         }
     }
 
-    fn asker_gone(&mut self) -> Vec<Action> {
+    fn not_wanted(&mut self, why: Abort) -> Vec<Action> {
         match self.phase {
-            Phase::Spawning | Phase::Starting { .. } | Phase::Parking => {
-                self.call_off(Abort::AskerGone)
-            }
+            Phase::Spawning | Phase::Starting { .. } | Phase::Parking => self.call_off(why),
             _ => Vec::new(),
         }
     }

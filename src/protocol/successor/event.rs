@@ -1,6 +1,7 @@
 //! What happens to a successor.
 
 use crate::protocol::failed::Failed;
+use crate::protocol::failure::Abort;
 use crate::protocol::message::ToSuccessor;
 
 /// What happens to a successor.
@@ -29,8 +30,8 @@ pub(crate) enum Event<'a> {
     /// The program ends its probation.
     #[allow(dead_code, reason = "no probation can be configured yet")]
     Settle,
-    /// The future that asked for a handover was dropped.
-    AskerGone,
+    /// The handover that was asked for is not wanted any more.
+    CallOff(Abort),
     /// A stop was received by this process, or main returned without an error while it serves.
     Stop,
     /// The probation is over.

@@ -4,7 +4,7 @@ use super::action::{Action, NotServing};
 use super::event::{Event, Timer};
 use super::phase::{Phase, Predecessor};
 use crate::protocol::failed::Failed;
-use crate::protocol::failure::Refusal;
+use crate::protocol::failure::{Abort, Refusal};
 use crate::protocol::incumbent;
 use crate::protocol::message::ToIncumbent;
 
@@ -46,7 +46,7 @@ impl Successor {
             Event::Garbage { reason } => self.garbage(&reason),
             Event::PredecessorGone => self.predecessor_gone(),
             Event::Trigger => self.trigger(),
-            Event::AskerGone => self.asker_gone(),
+            Event::CallOff(why) => self.not_wanted(why),
             Event::Settle | Event::Elapsed(Timer::Probation) => self.settle(false),
             Event::Stop => self.stop(),
         }
@@ -114,13 +114,13 @@ impl Successor {
         }
     }
 
-    fn asker_gone(&mut self) -> Vec<Action> {
+    fn not_wanted(&mut self, why: Abort) -> Vec<Action> {
         match self.phase {
             Phase::Settling { trigger: true } => {
                 self.phase = Phase::Settling { trigger: false };
                 vec![Action::Refuse(Refusal::NotServing)]
             }
-            Phase::Settled | Phase::Active => vec![Action::PassOn(incumbent::Event::AskerGone)],
+            Phase::Settled | Phase::Active => vec![Action::PassOn(incumbent::Event::CallOff(why))],
             _ => Vec::new(),
         }
     }

@@ -32,7 +32,7 @@ use super::start::{Inheritance, Offered};
 use crate::lifecycle::event::What;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::token::Token;
-use crate::protocol::{self, ALL_OFFERED, Failed, Incumbent, Stage, Successor};
+use crate::protocol::{self, ALL_OFFERED, Abort, Failed, Incumbent, Stage, Successor};
 use crate::socket::Mark;
 use crate::sys::inherited::Start;
 use crate::sys::log;
@@ -316,8 +316,15 @@ impl Engine {
             Input::AskerGone { asker } => {
                 let mut askers = self.waiting.iter().chain(&self.asking);
                 if askers.any(|waiting| waiting.id == asker) {
-                    self.succeed(protocol::successor::Event::AskerGone);
+                    self.succeed(protocol::successor::Event::CallOff(Abort::AskerGone));
                 }
+            }
+            Input::CallOff { reply } => {
+                if self.successor.is_settled() {
+                    self.succeed(protocol::successor::Event::CallOff(Abort::CalledOff));
+                }
+                // Whoever asked may have gone.
+                reply.send(self.incumbent.is_called_off()).ok();
             }
             Input::Stop { by } => self.stop(by),
             Input::Abort { by } => self.cut_short(by),
