@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use handover_tests::{Identity, Line, Process, Program, Service, Signal, Target, within};
@@ -371,6 +372,45 @@ async fn a_lane_leads_past_a_generation_that_was_killed() {
     assert_eq!(oldest.ask().await.generation, 3);
 }
 
+/// The one before it has not let go, and hears the oldest still: the newest leaves it to that one.
+#[tokio::test]
+async fn a_lane_has_one_reader_though_a_generation_was_killed() {
+    let gate = Gate::new();
+    let program = Program::new(MOVING).arg("http");
+    let program = program.env("RUST_LOG", "handover=debug");
+    let running = Moving::start_as(program.env("MOVING_HELD", gate.path())).await;
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(busy_with_a_body(&running).await);
+    }
+    for generation in 2..=4 {
+        running.hand_over(generation).await;
+    }
+    signal(running.generation(3).await, Signal::KILL);
+    running.ends(3).await;
+    // The newest has done what it does about it.
+    let credit = "Credit { connections: ";
+    let output = running.service.output();
+    output
+        .wait_for("the credit of the newest", |lines| {
+            let of_the_newest = |line: &&Line| line.text.contains("generation: Some(4)");
+            let credits = lines.iter().filter(|line| line.text.contains(credit));
+            credits.filter(of_the_newest).map(|_| ()).next()
+        })
+        .await;
+    for client in &mut clients {
+        client.send("def").await;
+        let reply = client.reply().await;
+        assert!(reply.identity.generation == 1 && !reply.closes, "{reply:?}");
+    }
+    gate.open();
+    running.ends(2).await;
+    running.ends(1).await;
+    for client in &mut clients {
+        assert_eq!(client.ask().await.generation, 4);
+    }
+}
+
 /// A client whose request is incomplete, in the generation that accepts now.
 async fn busy_with_a_body(running: &Moving) -> Client {
     let mut client = Client::connect(running.first()).await;
@@ -553,12 +593,10 @@ async fn on_the_lane() -> (Moving, Vec<Client>) {
 
 /// A service whose second generation takes connections, and whose first has so many and waits.
 async fn at_the_gate(count: usize) -> (Moving, Vec<Client>, Gate) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let gate = directory.path().join("gate");
-    mkfifoat(CWD, &gate, Mode::RUSR | Mode::WUSR).expect("a FIFO");
+    let gate = Gate::new();
     let program = Program::new(MOVING).arg("numbers").descriptors(4096);
     let program = program.env("RUST_LOG", "handover=debug");
-    let running = Moving::start_as(program.env("MOVING_GATE", &gate)).await;
+    let running = Moving::start_as(program.env("MOVING_GATE", gate.path())).await;
     let mut clients = Vec::new();
     for _ in 0..count {
         let mut client = Client::connect(running.first()).await;
@@ -569,17 +607,27 @@ async fn at_the_gate(count: usize) -> (Moving, Vec<Client>, Gate) {
     }
     running.hand_over(2).await;
     running.service.output().find("at the gate").await;
-    (running, clients, Gate(directory))
+    (running, clients, gate)
 }
 
-/// What keeps the connections of the first generation where they are.
+/// A FIFO at which a generation waits.
 struct Gate(TempDir);
 
 impl Gate {
+    fn new() -> Self {
+        let gate = Self(tempfile::tempdir().expect("a directory"));
+        mkfifoat(CWD, gate.path(), Mode::RUSR | Mode::WUSR).expect("a FIFO");
+        gate
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("gate")
+    }
+
     fn open(self) {
-        let path = self.0.path().join("gate");
         // Somebody waits on the other side.
-        drop(fs::File::options().write(true).open(path).expect("a FIFO"));
+        let gate = fs::File::options().write(true).open(self.path());
+        drop(gate.expect("a FIFO"));
     }
 }
 

@@ -139,6 +139,42 @@ async fn a_death_releases_nothing_that_another_holds() {
     );
 }
 
+/// The oldest has let go and goes on for long, and the middle one dies: what was said to that one
+/// only is said again.
+#[tokio::test]
+async fn what_was_let_go_of_is_free_though_a_generation_dies() {
+    for before in [true, false] {
+        let fixture = Fixture::new();
+        let lock = fixture.path("lock");
+        let fixture = fixture
+            .env("FIXTURE_LOCK", lock)
+            .env("FIXTURE_LOG", "debug");
+        fixture.set_faults("drain:wait@1 drain:hang@2");
+        let running = fixture.start().await;
+        let (mut client, first) = Client::of_generation(&running.target, 1).await;
+        let second = running.hand_over(first).await;
+        let draining = fixture.waiting().await;
+        let draining = if before {
+            draining.go();
+            locked(&running, second.pid).await;
+            None
+        } else {
+            Some(draining)
+        };
+        let third = running.hand_over(second).await;
+        let drained = "draining phase=draining generation=2";
+        running.service.output().find(drained).await;
+        Process::open(second.pid).expect("it hangs").kill();
+        let seen = "the predecessor has gone";
+        running.service.output().find(seen).await;
+        if let Some(draining) = draining {
+            draining.go();
+        }
+        locked(&running, third.pid).await;
+        assert_eq!(client.ask("/").await, first, "it goes on");
+    }
+}
+
 /// What nobody can give back any more is free.
 #[tokio::test]
 async fn a_lock_of_a_dead_generation_is_taken() {

@@ -4,8 +4,12 @@
 //! Where handovers follow each other faster than connections move, a lane leads on. A generation that is
 //! itself replaced says so (`Superseded`), answers what it has read, and leaves the rest to its
 //! successor (`Lanes`), which has the channels of all older generations from the Offer and grants
-//! credit to each. A generation that dies leaves them as well. A record says for whom it is, and whoever
-//! else reads it refuses what is in it: so nothing is taken twice, and nothing by nobody.
+//! credit to each. A record says for whom it is, and whoever else reads it refuses what is in it: so
+//! nothing is taken twice, and nothing by nobody.
+//!
+//! A generation that dies leaves what it has read as well, which may be the lane of the one before it
+//! only. That one is told of its new reader by the credit, and repeats what the dead one may have been
+//! the only one to hear: that it has let go (`Released`), and of the lanes before it (`Lanes`).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -34,6 +38,8 @@ pub(super) struct Sending {
     /// The generation that may take connections, once it says what; nobody's word counts that is
     /// older.
     to: u32,
+    /// The youngest generation that has taken the place of the successor as the one that reads here.
+    reader: u32,
     under_way: HashMap<u64, UnderWay>,
 }
 
@@ -106,6 +112,10 @@ impl Engine {
         consents: &[Consent],
     ) {
         let from = generation.unwrap_or(self.shared.generation + 1);
+        if from > self.sending.reader.max(self.shared.generation + 1) {
+            self.sending.reader = from;
+            self.repeat_what_was_told();
+        }
         if from < self.sending.to {
             return;
         }
@@ -125,6 +135,16 @@ impl Engine {
         }
         if self.lanes.released {
             self.shared.lane.open();
+        }
+    }
+
+    /// Whoever reads from here on was not there when it was said.
+    fn repeat_what_was_told(&self) {
+        if self.lanes.released {
+            self.tell_successor(&ToSuccessor::Released {});
+        }
+        if self.lanes.given_up {
+            self.tell_successor(&ToSuccessor::Lanes {});
         }
     }
 
@@ -243,17 +263,29 @@ impl Engine {
         }
     }
 
-    /// The generations before the predecessor are this one's to hear: it has said so, or has gone.
-    pub(super) fn take_over_lanes(&mut self) {
+    /// The predecessor, or the one that this generation hears in its place, reads nothing more.
+    pub(super) fn inherit_lanes(&mut self) {
         self.lanes.ours = true;
-        if self.incumbent.successor_can(LANES) && self.drain.is_some() {
+        self.take_over_lanes();
+    }
+
+    /// Hears those whom nobody else hears, now that the predecessor has said so or has gone: all, or
+    /// the youngest, who may still hear those before it.
+    pub(super) fn take_over_lanes(&mut self) {
+        if self.lanes.given_up {
+            return;
+        }
+        if self.lanes.ours && self.incumbent.successor_can(LANES) && self.drain.is_some() {
             return self.pass_on_lanes();
         }
         let predecessor = self.shared.predecessor.as_ref();
         let read = predecessor
             .filter(|predecessor| !predecessor.exited.is_cancelled())
             .map(|predecessor| predecessor.generation);
-        for old in self.older.iter().filter(|old| Some(old.generation) != read) {
+        let unread = self.older.iter().rev();
+        let unread = unread.filter(|old| Some(old.generation) != read);
+        let count = if self.lanes.ours { usize::MAX } else { 1 };
+        for old in unread.take(count) {
             if let Entry::Vacant(place) = self.lanes.peers.entry(old.generation) {
                 match old.take_over(self.shared.queue.clone()) {
                     Ok(peer) => drop(place.insert(peer)),
@@ -265,6 +297,15 @@ impl Engine {
             }
         }
         self.grant_credit();
+        self.pass_on_lanes();
+    }
+
+    /// An old generation has ended. If it was the one to be heard in the predecessor's place, the next
+    /// older one is.
+    pub(super) fn lane_ended(&mut self) {
+        if self.is_orphaned() {
+            self.take_over_lanes();
+        }
     }
 
     /// Leaves the lanes to the successor, once nobody before this generation reads them and this one
@@ -272,8 +313,10 @@ impl Engine {
     fn pass_on_lanes(&mut self) {
         let predecessor = self.shared.predecessor.as_ref();
         let predecessor = predecessor.map(|predecessor| predecessor.generation);
-        let is_predecessor = |old: &Old| Some(old.generation) == predecessor;
-        let ours = self.lanes.ours || self.older.iter().all(is_predecessor);
+        let heard = |old: &Old| {
+            Some(old.generation) == predecessor || self.lanes.peers.contains_key(&old.generation)
+        };
+        let ours = self.lanes.ours || self.older.iter().all(heard);
         // The end of one without a pidfd can only be read.
         let seen = |old: &Old| old.pidfd.is_some();
         if self.lanes.given_up
@@ -304,7 +347,7 @@ impl Engine {
     }
 
     /// An older generation, whose lane this one has taken over, has said something.
-    pub(super) fn heard_from_older(&self, generation: u32, record: Record) {
+    pub(super) fn heard_from_older(&mut self, generation: u32, record: Record) {
         match decode::<ToSuccessor>(&record.bytes) {
             Ok(ToSuccessor::Events { events }) => {
                 self.hear_events(events, |event| self.is_of_others(event));
@@ -312,6 +355,8 @@ impl Engine {
             Ok(ToSuccessor::Client { state }) => {
                 self.take_client(record.descriptors.into_iter().next(), state);
             }
+            Ok(ToSuccessor::Released {}) => self.released_by_older(generation),
+            Ok(ToSuccessor::Lanes {}) => self.inherit_lanes(),
             Ok(message) => {
                 if let Some(lane) = self.lanes.peers.get(&generation) {
                     self.receive_connections(lane, &message, record);

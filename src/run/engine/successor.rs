@@ -91,7 +91,7 @@ impl Engine {
             // Ahead of its word that it has let go, so that connections move at once then.
             ToSuccessor::Draining {} => self.grant_credit(),
             ToSuccessor::Released {} => self.refresh_credit(),
-            ToSuccessor::Lanes {} => self.take_over_lanes(),
+            ToSuccessor::Lanes {} => self.inherit_lanes(),
             _ => {}
         }
     }
@@ -169,7 +169,7 @@ impl Engine {
     }
 
     /// What is exclusive is free, unless the predecessor has died while a generation before it
-    /// still had to let go: only the end of that one tells then.
+    /// still had to let go: its word tells then, or its end.
     pub(super) fn release(&mut self) {
         self.unreleased = !self.released && self.older.iter().any(|old| old.pidfd.is_some());
         if self.unreleased {
@@ -185,6 +185,23 @@ impl Engine {
     pub(super) fn older_gone(&mut self) {
         if self.unreleased {
             self.release();
+        }
+        self.lane_ended();
+    }
+
+    /// Whether the predecessor has gone.
+    pub(super) fn is_orphaned(&self) -> bool {
+        let predecessor = self.shared.predecessor.as_ref();
+        predecessor.is_some_and(|predecessor| predecessor.exited.is_cancelled())
+    }
+
+    /// An old generation has let go, and whoever came before it. If nobody came after it who lives,
+    /// that is all that the predecessor would have waited for.
+    pub(super) fn released_by_older(&mut self, generation: u32) {
+        let youngest = self.older.last();
+        if self.is_orphaned() && youngest.is_none_or(|old| old.generation <= generation) {
+            self.released = true;
+            self.older_gone();
         }
     }
 
@@ -235,8 +252,7 @@ impl Engine {
     pub(super) fn become_owner(&mut self) {
         self.owner = true;
         self.undecided = false;
-        let predecessor = self.shared.predecessor.as_ref();
-        if predecessor.is_some_and(|predecessor| predecessor.exited.is_cancelled()) {
+        if self.is_orphaned() {
             self.take_over_lanes();
         }
         let stops = self.drain.as_ref().filter(|drain| drain.is_stop);
