@@ -373,4 +373,18 @@ impl Options {
     pub(crate) fn stop_timeout(&self) -> Duration {
         self.stop_timeout.unwrap_or(self.drain_timeout)
     }
+
+    /// The time in which a generation that is told to stop has ended in any case, as long as there is a
+    /// thread to end it: it may wait for a commit, for its drain or the hooks of one that has not
+    /// served, and for an old generation that has to be killed.
+    pub(crate) fn longest_stop(&self) -> Duration {
+        let drain = self.stop_timeout().max(self.hook_timeout);
+        [self.commit_timeout, drain, self.kill_grace, LAST_STEPS]
+            .into_iter()
+            .fold(self.lame_duck, Duration::saturating_add)
+    }
 }
+
+/// From the abort of a drain to the end of the process: what is left of it has limits of a second or
+/// two each.
+const LAST_STEPS: Duration = Duration::from_secs(5);

@@ -75,13 +75,12 @@ impl Prepared {
         let triggers: SigSet = triggers(&options)
             .filter(|&signal| !signals::is_ignored(signal))
             .collect();
-        let is_stop = |signal| {
-            options
-                .stop_signals
-                .iter()
-                .any(|stop| stop.to_nix() == signal)
+        let ends = |signal| {
+            let mut stops = options.stop_signals.iter();
+            let is_stop = stops.any(|stop| stop.to_nix() == signal);
+            is_stop.then(|| options.longest_stop())
         };
-        let handlers = Handlers::install(&triggers, is_stop)
+        let handlers = Handlers::install(&triggers, ends)
             .map_err(|error| Error::io("could not install signal handlers", error))?;
 
         let mut sockets = activated.len();

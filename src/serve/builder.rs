@@ -105,6 +105,12 @@ impl<A, L> Serve<A, L> {
         self
     }
 
+    /// What it would accept from.
+    #[cfg(test)]
+    pub(super) fn into_listener(self) -> L {
+        self.listener
+    }
+
     pub(crate) fn start(self) -> ServeFuture
     where
         A: Connect,

@@ -4,6 +4,7 @@
 //! [`BorrowedFd`](std::os::fd::BorrowedFd); every `unsafe` block of the project is in this folder.
 //! Nothing here knows names, policies or Tokio tasks.
 
+pub(crate) mod alarm;
 pub(crate) mod channel;
 pub(crate) mod fd;
 pub(crate) mod inherited;

@@ -1,19 +1,23 @@
 //! Signals: the mask, what is ignored, and handlers that write to a socket.
 
-use std::io::{self, Read};
+use std::io::{self, Read, stderr};
 use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::write;
 use signal_hook::{SigId, low_level};
 
-use super::process;
+use super::alarm::Alarm;
+use super::{log, process};
 
 /// Whether this process ignores a signal, which it was started with doing, as under `nohup(1)`.
 pub(crate) fn is_ignored(signal: Signal) -> bool {
@@ -55,23 +59,38 @@ pub(crate) struct Handlers {
     ids: Vec<SigId>,
 }
 
-/// What the handler of a signal has seen since somebody looked.
-#[derive(Debug, Default)]
+/// What the handler of a signal has seen.
+#[derive(Debug)]
 struct Seen {
+    signal: Signal,
+    /// How many have come since somebody looked.
     count: AtomicUsize,
     /// When the first of them came, in milliseconds since boot.
     since: AtomicU64,
+    end: Option<End>,
+}
+
+/// How a signal ends the program where nobody else does.
+#[derive(Debug)]
+struct End {
+    /// How long this process may take to end once it was told to.
+    limit: Duration,
+    /// Sends the signal once more when that time is up.
+    alarm: Option<Alarm>,
+    /// When that is, in milliseconds since boot; [`NOT_YET`] before the first of them.
+    at: AtomicU64,
 }
 
 impl Handlers {
     /// Installs a handler for each of the signals.
     ///
-    /// One that `ends` the program does so by itself, in the way of a program without handlers, when
-    /// it comes for the third time or more and nobody has looked at the first one for a second: all
-    /// threads that could are taken, and whoever asks again and again means it.
+    /// One that `ends` the program within a time does so by itself, in the way of a program without
+    /// handlers, where all threads that could look at it are taken: when it comes for the third time
+    /// or more and nobody has looked at the first one for a second, because whoever asks again and
+    /// again means it; and when that time has passed since the first one, as nobody else ends it.
     pub(crate) fn install(
         signals: impl IntoIterator<Item = Signal>,
-        ends: impl Fn(Signal) -> bool,
+        ends: impl Fn(Signal) -> Option<Duration>,
     ) -> io::Result<Self> {
         let (wake, write) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
@@ -83,13 +102,18 @@ impl Handlers {
             ids: Vec::new(),
         };
         for signal in signals {
-            let seen = Arc::new(Seen::default());
-            let (here, write, ends) = (Arc::clone(&seen), Arc::clone(&write), ends(signal));
-            let action = move || here.add(signal, ends, &write);
+            let seen = Arc::new(Seen {
+                signal,
+                count: AtomicUsize::new(0),
+                since: AtomicU64::new(0),
+                end: ends(signal).map(|limit| End::within(limit, signal)),
+            });
+            let (here, write) = (Arc::clone(&seen), Arc::clone(&write));
+            let action = move || here.add(&write);
             // SAFETY: the action does nothing that a handler must not do (`signal-safety(7)`): it
-            // uses atomics, reads the clock, writes to a socket, keeps `errno`, and at most resets
-            // and raises the signal. It neither allocates nor locks; if it did, a thread that was
-            // interrupted in the allocator would wait for itself.
+            // uses atomics, reads the clock, sets a timer, writes to a socket, keeps `errno`, and at
+            // most writes a line, resets and raises the signal. It neither allocates nor locks; if it
+            // did, a thread that was interrupted in the allocator would wait for itself.
             let id = unsafe { low_level::register(signal as i32, action) }?;
             handlers.ids.push(id);
             handlers.signals.push((signal, seen));
@@ -124,17 +148,24 @@ impl Drop for Handlers {
 
 impl Seen {
     /// What the handler does.
-    fn add(&self, signal: Signal, ends: bool, wake: &UnixStream) {
+    fn add(&self, wake: &UnixStream) {
         let errno = Errno::last_raw();
-        let now = u64::try_from(process::uptime().as_millis()).unwrap_or(u64::MAX);
-        match self.count.fetch_add(1, Ordering::AcqRel) {
-            0 => self.since.store(now, Ordering::Release),
-            1 => {}
-            _ => {
-                let waited = now.saturating_sub(self.since.load(Ordering::Acquire));
-                if ends && waited >= PATIENCE {
-                    low_level::emulate_default_handler(signal as i32).ok();
-                }
+        let now = millis(process::uptime());
+        let insisted = match self.count.fetch_add(1, Ordering::AcqRel) {
+            0 => {
+                self.since.store(now, Ordering::Release);
+                false
+            }
+            1 => false,
+            _ => now.saturating_sub(self.since.load(Ordering::Acquire)) >= PATIENCE,
+        };
+        if let Some(end) = &self.end {
+            let overdue = end.is_overdue(now);
+            if overdue {
+                say(OVERDUE);
+            }
+            if overdue || insisted {
+                low_level::emulate_default_handler(self.signal as i32).ok();
             }
         }
         // After the count: whoever reads the byte finds the signal counted. Where there is no room,
@@ -145,5 +176,57 @@ impl Seen {
     }
 }
 
+impl End {
+    fn within(limit: Duration, signal: Signal) -> Self {
+        let alarm = Alarm::new(signal).inspect_err(
+            |error| log::debug!(%signal, %error, "nobody ends what blocks all threads"),
+        );
+        Self {
+            limit,
+            alarm: alarm.ok(),
+            at: AtomicU64::new(NOT_YET),
+        }
+    }
+
+    /// Whether the time is up; the first question begins it.
+    fn is_overdue(&self, now: u64) -> bool {
+        let at = now.saturating_add(millis(self.limit)).min(NOT_YET - 1);
+        match self
+            .at
+            .compare_exchange(NOT_YET, at, Ordering::AcqRel, Ordering::Acquire)
+        {
+            Ok(_) => {
+                if let Some(alarm) = &self.alarm {
+                    // A millisecond later, because the clock is read in whole ones. One that cannot be
+                    // set leaves the third signal.
+                    alarm
+                        .set(self.limit.saturating_add(Duration::from_millis(1)))
+                        .ok();
+                }
+                false
+            }
+            Err(at) => now >= at,
+        }
+    }
+}
+
+/// Writes to standard error, unless that would wait for somebody to read.
+fn say(line: &str) {
+    let stderr = stderr();
+    let mut room = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if matches!(poll(&mut room, PollTimeout::ZERO), Ok(1)) {
+        // Nobody is left to be told of a failure.
+        write(&stderr, line.as_bytes()).ok();
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// How long the first of several signals has to have waited, in milliseconds.
 const PATIENCE: u64 = 1000;
+/// A time that never comes.
+const NOT_YET: u64 = u64::MAX;
+const OVERDUE: &str = "handover: this process was told to stop and has not ended in time: it is ended now. Does its code \
+                       block its threads?\n";

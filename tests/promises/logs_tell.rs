@@ -99,6 +99,28 @@ async fn one_line_a_change_of_phase() {
     assert!(events.iter().all(|event| event.level == "INFO"));
 }
 
+/// Once in each generation, and before main tells anything of its own, if it has installed whoever
+/// collects events by then.
+#[tokio::test]
+async fn the_first_line_of_a_generation_names_its_predecessor() {
+    let fixture = logging("handover=info");
+    let running = fixture.start().await;
+    let first = running.identity().await;
+    let second = running.hand_over(first).await;
+    running.ended(1).await;
+    let events = events(&running);
+    for (identity, predecessor) in [(first, None), (second, Some(first.pid.to_string()))] {
+        let mut own = events.iter().filter(|event| event.is_by(identity.pid));
+        let line = own.find(|event| event.message != "successor started");
+        let line = line.expect("it tells something");
+        assert_eq!(line.message, "initialising", "{events:#?}");
+        assert!(line.is_of(identity.generation) && line.level == "INFO");
+        assert_eq!(line.field("phase"), "initialising");
+        assert_eq!(line.fields.get("predecessor"), predecessor.as_ref());
+        assert!(!own.any(|event| event.message == line.message));
+    }
+}
+
 #[tokio::test]
 async fn a_failed_handover_is_one_error_with_its_stage() {
     let fixture = logging("handover=info");

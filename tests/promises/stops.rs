@@ -81,6 +81,34 @@ async fn a_stop_that_nobody_can_look_at_is_obeyed_when_it_is_insisted_on() {
     }
 }
 
+/// The same with a single stop, as service managers send it: the kernel wakes the handler when the
+/// time of a stop is over, though it has no thread to do anything else.
+#[tokio::test]
+async fn a_stop_that_nobody_can_look_at_is_obeyed_when_its_time_is_over() {
+    let limits = [
+        "HOOK_TIMEOUT",
+        "STOP_TIMEOUT",
+        "COMMIT_TIMEOUT",
+        "KILL_GRACE",
+    ];
+    let attempt = async |flavor: &str| {
+        let fixture = Fixture::new().env("FIXTURE_FLAVOR", flavor);
+        let fixture = limits.into_iter().fold(fixture, |fixture, limit| {
+            fixture.env(&format!("FIXTURE_{limit}"), "100")
+        });
+        let running = fixture.start().await;
+        let incumbent = running.identity().await;
+        let mut client = Client::connect(&running.target).await;
+        client.send("/block-all").await;
+        let output = running.service.output();
+        output.find("every thread is blocked").await;
+        signal(incumbent, Signal::TERM);
+        output.find("has not ended in time").await;
+        ended(&running, Exit::Signal(Signal::TERM.as_raw()), flavor).await;
+    };
+    all(["multi_thread", "current_thread"], attempt).await;
+}
+
 /// The successor is ready, and the incumbent hears of it and of the stop at once.
 #[tokio::test]
 async fn a_stop_of_the_incumbent_beats_a_ready_successor() {

@@ -2,6 +2,7 @@
 //! a connection is announced to end, and neither handshakes nor quiet clients hold anybody up.
 
 use std::convert::Infallible;
+use std::fs;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic_health::pb::HealthCheckRequest;
@@ -121,26 +123,33 @@ async fn a_silent_connection_moves_before_its_handshake() {
     .await;
 }
 
-/// Handlers learn what the client has asked for, and who it is.
+/// Handlers learn what the client has asked for, and who it is, with a certificate or without one.
 #[tokio::test]
 async fn the_session_of_a_client_is_known() {
-    let program = Program::new(env!("CARGO_BIN_EXE_endings")).arg("session-tls");
-    let running = start(program).await;
-    let Target::Tls(address) = running.target else {
-        panic!("{} is not TLS", running.target);
-    };
     ring::default_provider().install_default().ok();
-    let mut config = ClientConfig::clone(believing().expect("a provider").config());
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let stream = TcpStream::connect(address).await.expect("somebody listens");
-    let name = ServerName::try_from("some.where").expect("a name");
-    let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream);
-    let mut stream = within("a handshake", shaken).await.expect("a session");
-    let answer = ask(&mut stream, "/").await;
-    assert!(
-        answer.ends_with("\r\n\r\nsome.where http/1.1 0"),
-        "{answer}"
-    );
+    let own = rcgen::generate_simple_self_signed(vec!["a client".to_owned()]);
+    let own = own.expect("a certificate");
+    let directory = tempfile::tempdir().expect("a directory");
+    let trusted = directory.path().join("client.der");
+    fs::write(&trusted, own.cert.der()).expect("a file that can be written");
+    let program = Program::new(env!("CARGO_BIN_EXE_endings")).arg("session-tls");
+    let running = start(program.env("ENDINGS_CLIENTS", trusted)).await;
+
+    let mut anonymous = ClientConfig::clone(believing().expect("a provider").config());
+    anonymous.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut certified = anonymous.clone();
+    let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()).into();
+    let chain = vec![own.cert.der().clone()];
+    let key = CertifiedKey::from_der(chain, key, &ring::default_provider()).expect("a pair");
+    certified.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
+    for (config, certificates) in [(anonymous, 0), (certified, 1)] {
+        let name = ServerName::try_from("some.where").expect("a name");
+        let shaken = TlsConnector::from(Arc::new(config)).connect(name, tcp(&running.target).await);
+        let mut stream = within("a handshake", shaken).await.expect("a session");
+        let answer = ask(&mut stream, "/").await;
+        let expected = format!("\r\n\r\nsome.where http/1.1 {certificates}");
+        assert!(answer.ends_with(&expected), "{answer}");
+    }
 }
 
 /// They are many, and have begun; others are served, and the drain ends them with everything else.

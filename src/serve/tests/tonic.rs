@@ -22,13 +22,18 @@ use hyper::{
     client::conn::http2::{SendRequest, handshake},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::{
     generation::{Generation, connect},
     must, settle,
 };
-use crate::{net::peer::Peer, serve::tonic::serve};
+use crate::{
+    net::{listener::Listener, peer::Peer},
+    serve::tonic::serve,
+    socket::Endpoint,
+};
 
 const UNAVAILABLE: &str = "14";
 const MESSAGE: usize = 10_000;
@@ -109,6 +114,31 @@ async fn handlers_of_both_kinds_learn_the_address_of_their_client() {
     let seen = data(&mut response).await;
     let seen: SocketAddr = std::str::from_utf8(&seen).unwrap().parse().unwrap();
     assert!(seen.ip().is_loopback(), "{seen}");
+}
+
+/// As with tonic's own server; the user's word is the last, and axum's default is another.
+#[tokio::test]
+async fn small_messages_are_sent_at_once_unless_the_endpoint_says_otherwise() {
+    let endpoint: Endpoint = "127.0.0.1:0".parse().unwrap();
+    for (endpoint, at_once) in [
+        (endpoint.clone(), true),
+        (endpoint.clone().no_delay(true), true),
+        (endpoint.clone().no_delay(false), false),
+    ] {
+        let (_generation, listener) = Generation::new(&endpoint).await;
+        let mut listener = serve(listener, routes()).into_listener();
+        assert_eq!(no_delay(&mut listener).await, at_once, "{endpoint:?}");
+    }
+    let (_generation, listener) = Generation::new(&endpoint).await;
+    let mut listener = crate::serve::axum::serve(listener, Router::new()).into_listener();
+    assert!(!no_delay(&mut listener).await);
+}
+
+/// Whether a connection that it accepts has the option.
+async fn no_delay(listener: &mut Listener) -> bool {
+    let _client = connect(listener.local_addr().unwrap()).await;
+    let conn = must(listener.accept()).await.unwrap().unwrap();
+    SockRef::from(&conn).tcp_nodelay().unwrap()
 }
 
 #[tokio::test]
