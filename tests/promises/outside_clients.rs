@@ -40,8 +40,22 @@ async fn wrk_keeps_its_connections_when_it_thinks() {
 /// A connection ends with an announcement, which wrk follows.
 #[tokio::test]
 async fn wrk_loses_nothing_over_tls() {
+    wrk_loses_nothing(&[]).await;
+}
+
+#[tokio::test]
+async fn wrk_loses_nothing_over_tls_with_requests_in_a_pipeline() {
+    wrk_loses_nothing(&["-s", &outside("pipelined.lua")]).await;
+}
+
+#[tokio::test]
+async fn wrk_loses_nothing_over_tls_when_it_thinks() {
+    wrk_loses_nothing(&["-s", &outside("thinking.lua")]).await;
+}
+
+async fn wrk_loses_nothing(options: &[&str]) {
     let running = start(TLS).await;
-    let mut wrk = wrk(&running.target, &[]);
+    let mut wrk = wrk(&running.target, options);
     wrk.connected(&running.target, CONNECTIONS).await;
     hand_over(&running).await;
     let answered = answers_of_wrk(&wrk.interrupt().await);
@@ -50,7 +64,16 @@ async fn wrk_loses_nothing_over_tls() {
 
 #[tokio::test]
 async fn ab_is_always_let_in() {
-    let running = start(AXUM).await;
+    is_always_let_in(AXUM).await;
+}
+
+#[tokio::test]
+async fn ab_is_always_let_in_over_tls() {
+    is_always_let_in(TLS).await;
+}
+
+async fn is_always_let_in(program: &str) {
+    let running = start(program).await;
     let ab = ab(&running.target, &[]);
     let mut incumbent = running.identity().await;
     for _ in 0..HANDOVERS {

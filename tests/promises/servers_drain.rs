@@ -115,7 +115,7 @@ async fn http2_is_left_with_a_goaway_only() {
     assert_eq!(all.closed_idle, 0, "without a GOAWAY:\n{report}");
 }
 
-/// The client that most programs in Rust have: hyper's, with a pool of idle connections, as in reqwest.
+/// reqwest, which has a pool of idle connections.
 #[tokio::test]
 async fn a_client_with_a_pool_loses_nothing() {
     let running = example().await;

@@ -29,8 +29,8 @@ use crate::support::{Running, all, millis, signal};
 async fn requests_over_tls_are_answered() {
     let endings = |server: &str| Program::new(env!("CARGO_BIN_EXE_endings")).arg(server);
     let example = Program::new(env!("CARGO_BIN_EXE_example-tls")).arg("127.0.0.1:0");
-    let servers = ["tls", "axum-tls", "hyper-tls"].map(endings);
-    for program in servers.into_iter().chain([example]) {
+    let servers = ["tls", "axum-tls", "hyper-tls"].map(|server| (endings(server), HANDOVERS));
+    for (program, handovers) in servers.into_iter().chain([(example, 50)]) {
         let running = start(program).await;
         let plan = Load::on(running.target.clone())
             .pause(Kind::Idle, millis(200)..=millis(600))
@@ -39,7 +39,7 @@ async fn requests_over_tls_are_answered() {
             .into_iter()
             .fold(plan, |plan, kind| plan.clients(kind, 3))
             .start();
-        for _ in 0..HANDOVERS {
+        for _ in 0..handovers {
             let before = load.progress(1).await;
             let incumbent = before.newest().expect("somebody has answered");
             signal(incumbent, Signal::HUP);
