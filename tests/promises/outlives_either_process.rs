@@ -6,6 +6,7 @@
 use handover_tests::load::{Kind, Request, ask};
 use handover_tests::{Exit, Load, Process, Signal, eventually, within};
 
+use crate::client::Client;
 use crate::support::{Fixture, signal};
 
 /// The incumbent dies while the successor gets ready: the successor carries on, and answers all
@@ -65,6 +66,33 @@ async fn a_ready_orphan_serves_at_once() {
     let successor = running.service.generation(&running.target, 2).await;
     fixture.set_faults("");
     running.hand_over(successor).await;
+}
+
+/// The predecessor dies while the successor takes what is exclusive: that goes on, and so does the
+/// service.
+#[tokio::test]
+async fn a_predecessor_that_dies_during_on_active_is_missed_by_nobody() {
+    let fixture = Fixture::new();
+    let running = fixture.start().await;
+    // It drains for as long as its request lasts.
+    let mut held = Client::holding(&running, "/hang").await;
+    let incumbent = running.identity().await;
+    fixture.set_faults("active:wait");
+    signal(incumbent, Signal::HUP);
+    let successor = fixture.waiting().await;
+    let load = running.load();
+    Process::open(incumbent.pid).expect("it drains").kill();
+    held.closed().await;
+    fixture.set_faults("");
+    let pid = successor.pid();
+    successor.go();
+    let active = format!("active generation=2 pid={pid}");
+    running.service.output().find(&active).await;
+    let newest = running.identity().await;
+    assert_eq!((newest.generation, newest.pid), (2, pid));
+    running.hand_over(newest).await;
+    load.progress(1).await;
+    load.stop().await.assert_nothing_lost();
 }
 
 /// The predecessor dies while it lets go: what is exclusive is free, and `on_active` runs.
