@@ -2,6 +2,7 @@
 
 mod batch;
 mod drain;
+mod early;
 mod engine;
 mod handover;
 mod input;

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::drain::FOREVER;
+use super::early::Early;
 use super::engine::{Course, End, Engine, Origin};
 use super::input::{Input, MainEnd};
 use super::shared::Shared;
@@ -53,6 +54,7 @@ pub struct Prepared {
     mask: SigSet,
     /// The names under which descriptors were kept while the service was down.
     kept: Vec<String>,
+    early: Early,
     /// What was seen before there was a record, at times since boot.
     seen: [(Duration, What); 2],
 }
@@ -60,6 +62,7 @@ pub struct Prepared {
 impl Prepared {
     pub(crate) fn new(options: Options) -> Result<Self, Error> {
         let executed = (process::uptime(), What::Executed {});
+        let early = Early::new();
         room::reserve(0);
         let Inherited {
             channel,
@@ -69,7 +72,9 @@ impl Prepared {
             .map_err(|error| Error::io("could not take what was inherited", error))?;
         if channel.is_some() && options.integrations.adopt() {
             if let Err(error) = split() {
-                log::warn!(%error, "the service manager cannot adopt this generation");
+                early.tell(move || {
+                    log::warn!(%error, "the service manager cannot adopt this generation");
+                });
             }
         }
         let triggers: SigSet = triggers(&options)
@@ -97,7 +102,7 @@ impl Prepared {
         }
         let (restored, problems) = restore(restored);
         for problem in problems {
-            log::warn!("what was kept is of no use any more: {problem}");
+            early.tell(move || log::warn!("what was kept is of no use any more: {problem}"));
         }
         for inherited in restored {
             store.insert_inherited(inherited);
@@ -130,6 +135,7 @@ impl Prepared {
             handlers,
             mask,
             kept,
+            early,
             seen: [executed, adopted],
         })
     }
@@ -254,6 +260,7 @@ impl Prepared {
             (tracker, tasks),
         );
         shared.kept = self.kept;
+        shared.early = self.early;
         let shared = Arc::new(shared);
         for (time, what) in self.seen {
             shared.record.insert(Event::at(time, generation, what));

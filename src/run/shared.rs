@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::early::Early;
 use super::input::Input;
 use super::old::Old;
 use super::onwards::Onwards;
@@ -58,7 +59,7 @@ pub(crate) struct Shared {
     /// Whether somebody has run the `on_ready` hooks; locked while they run.
     pub(crate) ready_called: tokio::sync::Mutex<bool>,
     pub(crate) queue: mpsc::UnboundedSender<Input>,
-    announced: Once,
+    pub(crate) early: Early,
     /// Whether the lifecycle task is to be told of what is opened: while a handover, whose Offer
     /// has been made up, or a drain is under way.
     news_wanted: AtomicBool,
@@ -130,7 +131,7 @@ impl Shared {
             tokens: Tokens::new(),
             ready_called: tokio::sync::Mutex::new(false),
             queue,
-            announced: Once::new(),
+            early: Early::new(),
             news_wanted: AtomicBool::new(false),
             phase: watch::Sender::new(Phase::Initialising),
             ending: Mutex::new(Ending {
@@ -171,7 +172,7 @@ impl Shared {
     /// Tells of the start, when main asks for something for the first time: by then whoever collects
     /// events has been installed.
     pub(crate) fn announce(&self) {
-        self.announced.call_once(|| {
+        self.early.begin(|| {
             log::info!(
                 phase = %Phase::Initialising,
                 generation = self.generation,

@@ -76,8 +76,8 @@ impl Integration for Systemd {
                 stop: &shared.options.stop_signals,
             };
             let warnings = self.environment.warnings(std::process::id(), triggers);
-            for warning in socket.as_ref().err().into_iter().chain(&warnings) {
-                log::warn!("{warning}");
+            for warning in socket.clone().err().into_iter().chain(warnings) {
+                shared.early.tell(move || log::warn!("{warning}"));
             }
         }
         if let Ok(Some(address)) = socket {
@@ -383,7 +383,9 @@ impl Speaker {
             Ok(()) => self.failed = false,
             // Once, until it works again.
             Err(error) if !std::mem::replace(&mut self.failed, true) => {
-                log::warn!(%error, message, "systemd cannot be told");
+                let message = message.to_owned();
+                let tell = move || log::warn!(%error, message, "systemd cannot be told");
+                self.shared.early.tell(tell);
             }
             Err(error) => log::debug!(%error, message, "systemd cannot be told"),
         }

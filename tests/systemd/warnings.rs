@@ -7,6 +7,7 @@ on_each_version! {
     a_unit_that_is_not_told_of_handovers_is_warned,
     a_program_behind_another_is_warned,
     what_does_not_go_with_a_handover_is_named,
+    a_program_that_logs_from_main_on_is_warned,
 }
 
 async fn a_unit_that_is_not_told_of_handovers_is_warned(machine: Machine) {
@@ -85,4 +86,32 @@ async fn what_does_not_go_with_a_handover_is_named(machine: Machine) {
         assert_eq!(app.warnings(from), [warning.message()], "{kind} {mistake}");
         machine.systemctl(["stop", &app.unit()]).await;
     }
+}
+
+/// By then the library has looked at the unit, and has spoken to systemd.
+async fn a_program_that_logs_from_main_on_is_warned(machine: Machine) {
+    let start = format!("ExecStart=/usr/local/bin/app {}", machine.address(7000));
+    let service = |lines: &str| format!("[Service]\nType=notify\n{start}\n{lines}\n");
+    let wrong = service("KillMode=process");
+    let deaf = service("RestrictAddressFamilies=AF_INET\nTimeoutStartSec=1s");
+    machine
+        .load([("wrong.service", &wrong), ("deaf.service", &deaf)])
+        .await;
+    let journal = machine.journal();
+    machine.systemctl(["start", "wrong.service"]).await;
+    let warning = journal.find(0, "wrong.service", "KillMode=process").await;
+    assert!(
+        warning.message().contains("WARN handover::systemd"),
+        "{warning}"
+    );
+    machine.systemctl(["stop", "wrong.service"]).await;
+
+    let start = machine
+        .attempt(["systemctl", "start", "deaf.service"])
+        .await;
+    start.expect_err("it is never said to be ready");
+    let warning = journal
+        .find(0, "deaf.service", "systemd cannot be told")
+        .await;
+    assert!(warning.message().contains("not supported"), "{warning}");
 }
