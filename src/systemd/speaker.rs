@@ -375,7 +375,7 @@ impl Speaker {
     }
 
     async fn send(&mut self, message: &str, descriptors: &[BorrowedFd<'_>]) {
-        log::trace!(message, "to systemd");
+        log::trace!(text = message, "to systemd");
         let sent = self.address.send(message, descriptors);
         let sent = tokio::time::timeout(PATIENCE, sent).await;
         let sent = sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -383,11 +383,11 @@ impl Speaker {
             Ok(()) => self.failed = false,
             // Once, until it works again.
             Err(error) if !std::mem::replace(&mut self.failed, true) => {
-                let message = message.to_owned();
-                let tell = move || log::warn!(%error, message, "systemd cannot be told");
+                let text = message.to_owned();
+                let tell = move || log::warn!(%error, text, "systemd cannot be told");
                 self.shared.early.tell(tell);
             }
-            Err(error) => log::debug!(%error, message, "systemd cannot be told"),
+            Err(error) => log::debug!(%error, text = message, "systemd cannot be told"),
         }
     }
 

@@ -54,6 +54,12 @@ impl Status {
 
     pub(super) fn take(&mut self, event: &Event) {
         let millis = Duration::from_millis;
+        // A successor that ends, or has failed with the number of this generation, is no matter of
+        // what serves.
+        let is_own = event.generation == self.generation && event.is_own();
+        if !is_own && event.generation >= self.generation {
+            return;
+        }
         // Of a drain every generation tells; of the rest this one speaks for itself.
         match &event.what {
             What::Draining {
@@ -89,7 +95,7 @@ impl Status {
             }
             _ => {}
         }
-        if event.generation != self.generation || !event.is_own() {
+        if !is_own {
             return;
         }
         match &event.what {
@@ -387,12 +393,16 @@ mod tests {
             connections: 0,
             lame_duck_ms: 1000,
         };
-        let mut event = Event::now(3, lame_duck);
-        event.pid += 1;
-        status.take(&event);
-        assert_eq!(status.text(), serves);
-        event.pid -= 1;
-        status.take(&event);
+        for what in [lame_duck, draining(true)] {
+            let mut event = Event::now(3, what);
+            event.pid += 1;
+            status.take(&event);
+            assert_eq!(status.text(), serves);
+            event.generation += 1;
+            status.take(&event);
+            assert_eq!(status.text(), serves, "nor is one that fails now");
+        }
+        status.take(&Event::now(3, draining(true)));
         assert_ne!(status.text(), serves);
     }
 

@@ -67,16 +67,11 @@ impl Unit {
                     .to_owned(),
             );
         }
-        match self.last("KillMode") {
-            Some(mode @ ("process" | "none")) => warn(format!(
-                "the unit has KillMode={mode}: what still drains outlives a stop; remove it"
-            )),
-            Some("mixed") => warn(
-                "the unit has KillMode=mixed: what still drains is killed at a stop as soon as the \
-                 main process has ended; remove it"
-                    .to_owned(),
-            ),
-            _ => {}
+        if let Some(mode @ ("process" | "none")) = self.last("KillMode") {
+            warn(format!(
+                "the unit has KillMode={mode}: after a crash of the main process, successors and \
+                 what still drains go on beside what systemd starts; remove it"
+            ));
         }
         let reload = self.last("ReloadSignal").unwrap_or("SIGHUP");
         if kind == "notify-reload" && is_unknown(reload, triggers.handover) {
@@ -333,8 +328,7 @@ mod tests {
         let notify = "[Service]\nType=notify\n";
         let reload = "[Service]\nType=notify-reload\n";
         for (text, warned) in [
-            (&*format!("{reload}KillMode=control-group\n"), &[][..]),
-            (&format!("{reload}KillMode=mixed\n"), &["KillMode=mixed"]),
+            (&*format!("{reload}KillMode=mixed\n"), &[][..]),
             (&format!("{reload}ReloadSignal=USR2\n"), &[]),
             (&format!("{reload}ReloadSignal=12\n"), &[]),
             (&format!("{reload}ReloadSignal=SIGUSR1\n"), &["SIGUSR2"]),

@@ -80,6 +80,8 @@ async fn a_predecessor_killed_after_the_main_pid_has_moved_is_not_missed(machine
     // A request that never ends keeps the first generation in its drain.
     let mut held = app.hold().await;
     let second = app.reload(first).await;
+    app.status("generation 2 serves, 1 endpoint; draining: 1 connection, oldest ")
+        .await;
     let load = app.load_of_every_kind();
     load.progress(1).await;
     machine.kill(first.pid, "KILL").await;
@@ -88,6 +90,11 @@ async fn a_predecessor_killed_after_the_main_pid_has_moved_is_not_missed(machine
     assert!(!matches!(read, Ok(1..)), "an answer");
     load.progress(1).await;
     app.assert_serves(second).await;
+    app.shows("told of no drain", |properties| {
+        let status = properties.get("StatusText");
+        (status == "generation 2 serves, 1 endpoint").then_some(())
+    })
+    .await;
     load.stop().await.assert_nothing_lost();
     app.reload(second).await;
     app.stop().await;

@@ -9,6 +9,7 @@ on_each_version! {
     a_failed_reload_changes_nothing_and_says_why,
     a_successor_that_is_killed_changes_nothing,
     a_reload_that_asks_for_the_outcome_fails_with_the_handover,
+    what_a_failed_successor_did_is_not_done_by_the_next,
 }
 
 async fn a_failed_reload_changes_nothing_and_says_why(machine: Machine) {
@@ -96,6 +97,35 @@ async fn a_reload_that_asks_for_the_outcome_fails_with_the_handover(machine: Mac
         app.set_faults("");
         incumbent = app.reload(incumbent).await;
     }
+    app.stop().await;
+}
+
+/// They have the same number, and the next one is told what happened before it. Of the first, systemd
+/// would hear that the unit stops.
+async fn what_a_failed_successor_did_is_not_done_by_the_next(machine: Machine) {
+    let app = App::new(&machine, "app", 7000);
+    app.load(reload_by(&machine)).await;
+    let first = app.start().await;
+    machine.write(
+        &app.path("service.script"),
+        r#"receive offer
+send {"type":"accepted","version":1,"pid":{pid}}
+send {"type":"events","events":[{"at_us":1,"generation":2,"pid":{pid},"event":"lame_duck","connections":3,"lame_duck_ms":60000}]}
+send {"type":"events","events":[{"at_us":2,"generation":2,"pid":{pid},"event":"draining","stop":true,"connections":3,"tasks":[],"deadline_ms":60000}]}
+"#,
+    );
+    app.deploy("/usr/local/bin/impostor");
+    machine.systemctl(["reload", &app.unit()]).await;
+    let status = app.status("handover failed").await;
+    assert!(!status.contains("drain"), "{status}");
+    app.assert_serves(first).await;
+
+    app.deploy(FIXTURE);
+    let second = app.reload(first).await;
+    let status = app.status("generation 2 serves, 1 endpoint").await;
+    assert!(!status.contains("drain"), "{status}");
+    let third = app.reload(second).await;
+    app.assert_serves(third).await;
     app.stop().await;
 }
 

@@ -7,7 +7,7 @@ use handover_tests::{Process, within};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::app::App;
+use crate::app::{App, reload_by};
 use crate::machine::{Machine, Root, on};
 
 on_each_version! {
@@ -103,11 +103,12 @@ mod shell {
 
     async fn shell(machine: Machine) {
         let app = App::new(&machine, "app", 8080);
-        app.load("Type=exec").await;
-        machine.systemctl(["start", &app.unit()]).await;
+        app.load(reload_by(&machine)).await;
+        app.start().await;
         let (version, [pid, keeper]) = (machine.version(), machine.pids());
         println!("systemd {version}; PID 1 and its keeper out here: {pid} {keeper}");
         println!("app.service serves on http://{}", machine.address(8080));
+        println!("try: systemctl reload app; systemctl status app; journalctl -u app");
         // The terminal out here is none of a process in there.
         let shell = machine
             .command(["script", "--quiet", "--command", "bash", "/dev/null"])

@@ -22,7 +22,7 @@ async fn a_service_of_a_user_is_one_as_any(machine: Machine) {
          ExecStart=/usr/local/bin/fixture\n\
          Environment=FIXTURE_TCP=http={address} FIXTURE_SYSTEMD=1\n\
          ExecReload=/bin/kill -HUP $MAINPID\n\
-         KillMode=mixed\n\
+         KillMode=process\n\
          Restart=on-failure\n\
          RestartSec=0\n\
          FileDescriptorStoreMax=16\n"
@@ -34,7 +34,7 @@ async fn a_service_of_a_user_is_one_as_any(machine: Machine) {
     let mut incumbent = app::identity(&target).await;
     user.shows(|properties| properties.main_pid() == incumbent.pid)
         .await;
-    let warning = machine.journal().find(0, MANAGER, "KillMode=mixed").await;
+    let warning = machine.journal().find(0, MANAGER, "KillMode=process").await;
     assert_eq!(warning.field("_SYSTEMD_USER_UNIT"), "app.service");
     assert_eq!(warning.pid(), incumbent.pid, "{warning}");
 

@@ -208,4 +208,5 @@ const PROGRAMS: &[(&str, &str)] = &[
     (env!("CARGO_BIN_EXE_fixture"), "fixture"),
     (env!("CARGO_BIN_EXE_example-systemd"), "app"),
     (env!("CARGO_BIN_EXE_handover-command"), "handover"),
+    (env!("CARGO_BIN_EXE_impostor"), "impostor"),
 ];
