@@ -396,4 +396,8 @@ mod documents {
 
     #[doc = include_str!("../docs/migrating.md")]
     struct Migrating;
+
+    #[cfg(feature = "systemd")]
+    #[doc = include_str!("../docs/systemd.md")]
+    struct Systemd;
 }
