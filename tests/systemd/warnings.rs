@@ -41,7 +41,6 @@ async fn what_does_not_go_with_a_handover_is_named(machine: Machine) {
     let by_command = "Type=notify\nExecReload=/bin/kill -HUP $MAINPID";
     let cases = [
         (0, by_command, "KillMode=process", "KillMode=process"),
-        (0, by_command, "KillMode=none", "KillMode=none"),
         (
             0,
             by_command,
