@@ -16,12 +16,21 @@ if [ "$1" != inside ]; then
     mkdir cgroup upper work root
     mount -t cgroup2 cgroup2 cgroup
     groups=/boot/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)
+    empty() {
+        grep -q "populated 0" "$1/cgroup.events"
+    }
     remove() {
+        # A process that has ended and was waited for leaves its group a moment later.
+        looks=0
+        until empty "$1" || [ $looks = 200 ]; do
+            looks=$((looks + 1))
+            sleep 0.05
+        done
         find "$1" -depth -type d -exec rmdir {} +
     }
-    # What a machine whose keeper was killed has left.
+    # What a machine whose keeper was killed has left. One of another PID namespace has no pid here.
     for group in "$groups"/handover-machine-*; do
-        [ ! -d "$group" ] || [ -d "/proc/${group##*-}" ] || remove "$group" || :
+        [ ! -d "$group" ] || [ -d "/proc/${group##*-}" ] || ! empty "$group" || remove "$group" || :
     done
     group=$groups/handover-machine-$$
     mkdir "$group"
