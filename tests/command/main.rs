@@ -162,9 +162,28 @@ fn junit_and_the_table_tell_the_same() {
     );
     let junit = fs::read_to_string(&file).expect("the file was written");
     for part in [
-        "name=\"loads\" tests=\"2\" failures=\"0\"",
-        "name=\"handovers\" tests=\"1\" failures=\"0\"",
+        "name=\"loads\" tests=\"2\" failures=\"0\" errors=\"0\"",
+        "name=\"handovers\" tests=\"1\" failures=\"0\" errors=\"0\"",
         " new\"/>",
+    ] {
+        assert!(junit.contains(part), "no `{part}` in {junit}");
+    }
+}
+
+/// A CI system reads the file of this run, whatever came of it.
+#[test]
+fn junit_tells_also_that_nothing_could_be_verified() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("junit.xml");
+    fs::write(&file, "of an earlier run").expect("a file");
+    let path = file.to_str().expect("UTF-8");
+    let output = run(&["verify", "--junit", path, "--", "/nonexistent/<&\">"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let junit = fs::read_to_string(&file).expect("the file was written");
+    for part in [
+        "tests=\"1\" failures=\"0\" errors=\"1\"",
+        "<error message=\"could not verify: the program has ended",
+        "/nonexistent/&lt;&amp;&quot;&gt;: No such file",
     ] {
         assert!(junit.contains(part), "no `{part}` in {junit}");
     }

@@ -102,16 +102,20 @@ impl Family {
         found.into_iter().collect()
     }
 
-    /// The process that has the other end of a connection: the youngest, where several have it.
+    /// The processes that have the other end of a connection, the youngest first.
     ///
-    /// None while nobody has accepted it, or when it is closed.
-    pub(in crate::testing) fn holder(&mut self, ends: &Ends) -> Option<Member> {
-        let inode = self.diagnosis.other_end(ends)?;
+    /// There is none while nobody has accepted it, or when it is closed. There are several while one forks and its child
+    /// has not executed anything yet, and while one gives it to another.
+    pub(in crate::testing) fn holders_of(&mut self, ends: &Ends) -> Vec<Member> {
+        let Some(inode) = self.diagnosis.other_end(ends) else {
+            return Vec::new();
+        };
         let mut members = self.members();
         members.reverse();
-        members.into_iter().find(|member| {
+        members.retain(|member| {
             procfs::sockets(member.pid).is_ok_and(|sockets| sockets.contains(&inode))
-        })
+        });
+        members
     }
 
     /// The same for many connections, from one look at the processes.

@@ -14,7 +14,7 @@ use super::trigger::{Aimed, Pulled, Vain};
 use crate::testing::Signal;
 use crate::testing::load::{Counts, Kind, Load, Protocol, Random, Wire};
 use crate::testing::process::{Family, Member, Output, Process, Service, Weight};
-use crate::testing::target::Target;
+use crate::testing::target::{Ends, Target};
 
 /// A service under load, that is restarted step by step.
 ///
@@ -275,7 +275,7 @@ impl Session {
 
     /// Asks, and tells when the answer came and from which process.
     async fn who_answers(&mut self) -> Result<(Instant, Member), String> {
-        let (target, protocol) = &self.asked;
+        let (target, protocol) = &self.asked.clone();
         let wire = Wire::connect(target, protocol, PROBE);
         let mut wire = match time::timeout(PROBE, wire).await {
             Ok(wire) => wire.map_err(|fault| fault.to_string())?,
@@ -285,19 +285,19 @@ impl Session {
             .ends()
             .cloned()
             .ok_or("its connections have no addresses")?;
-        let mut holder = None;
-        if self.looks_first {
-            let until = Instant::now() + ACCEPTED;
-            while holder.is_none() && Instant::now() < until {
-                holder = self.family.holder(&ends);
-                time::sleep(LOOK_AGAIN).await;
-            }
-        }
+        let holder = match self.looks_first {
+            true => self.holder(&ends, true).await,
+            false => None,
+        };
         wire.ask(false, PROBE)
             .await
             .map_err(|fault| fault.to_string())?;
         let at = Instant::now();
-        let holder = holder.or_else(|| self.family.holder(&ends)).ok_or_else(|| {
+        let holder = match holder {
+            Some(holder) => Some(holder),
+            None => self.holder(&ends, false).await,
+        };
+        let holder = holder.ok_or_else(|| {
             format!(
                 "no process of the service has the other end of a connection to {target}: either it runs as another \
                  user, or whoever accepts there was not started by it"
@@ -305,6 +305,23 @@ impl Session {
         })?;
         self.answered.insert((holder.pid, holder.started));
         Ok((at, holder))
+    }
+
+    /// Who has the other end of a connection. Where several have it, it is looked at again: a child that is about to
+    /// execute another program has what its parent has, and answers nothing. If it lasts, it is the youngest.
+    async fn holder(&mut self, ends: &Ends, waits: bool) -> Option<Member> {
+        let until = Instant::now() + ACCEPTED;
+        loop {
+            let holders = self.family.holders_of(ends);
+            let decided = match holders.len() {
+                0 => !waits,
+                count => count == 1,
+            };
+            if decided || Instant::now() >= until {
+                return holders.first().copied();
+            }
+            time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// The process that a restart is asked of: the one that serves, or the master above it.
@@ -851,7 +868,7 @@ const TICK: Duration = Duration::from_millis(80);
 const START: Duration = Duration::from_secs(10);
 /// How long one question who serves may take.
 const PROBE: Duration = Duration::from_secs(1);
-/// How long a connection may take to be accepted.
+/// How long a connection may take to be accepted, or to be one process's alone.
 const ACCEPTED: Duration = Duration::from_millis(300);
 /// How long the set of listeners has to be the same.
 const STEADY: Duration = Duration::from_millis(200);

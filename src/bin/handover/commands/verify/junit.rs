@@ -46,6 +46,17 @@ pub(super) fn document(outcome: &Outcome, allowed: u64) -> String {
     text
 }
 
+/// The document where nothing could be verified.
+pub(super) fn error(why: &str) -> String {
+    let why = escape(why);
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"handover verify\">\n  \
+         <testsuite name=\"verify\" tests=\"1\" failures=\"0\" errors=\"1\">\n    \
+         <testcase classname=\"verify\" name=\"start\"><error message=\"{why}\"/></testcase>\n  \
+         </testsuite>\n</testsuites>\n"
+    )
+}
+
 fn suite(text: &mut String, name: &str, cases: &[(String, Option<String>)], seconds: f64) {
     let failures = cases
         .iter()
@@ -56,7 +67,7 @@ fn suite(text: &mut String, name: &str, cases: &[(String, Option<String>)], seco
         writeln!(text, "{line}").ok();
     };
     add(format!(
-        "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failures}\" time=\"{seconds:.3}\">",
+        "  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" time=\"{seconds:.3}\">",
         cases.len()
     ));
     for (case, problem) in cases {

@@ -27,14 +27,19 @@ impl Verify {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit, Failure> {
         // There is none yet, this program has just begun.
         ring::default_provider().install_default().ok();
-        let outcome = block_on(self.verify(global))?;
+        let verified = block_on(self.verify(global));
         if let Some(path) = &self.junit {
-            fs::write(path, junit::document(&outcome, self.allow_failed)).map_err(|error| {
+            // What an earlier run has written there must not pass for this one.
+            let document = match &verified {
+                Ok(outcome) => junit::document(outcome, self.allow_failed),
+                Err(why) => junit::error(&why.to_string()),
+            };
+            fs::write(path, document).map_err(|error| {
                 let path = path.display();
                 Failure::unavailable(format_args!("could not write `{path}`: {error}"))
             })?;
         }
-        tell(&outcome, &self.command, self.allow_failed, global)
+        tell(&verified?, &self.command, self.allow_failed, global)
     }
 
     async fn verify(&self, global: &Global) -> Result<Outcome, Failure> {
