@@ -35,7 +35,7 @@ pub(super) enum Outcome {
     /// The incumbent serves on.
     Failed,
     CalledOff,
-    /// The incumbent has died before it could tell how it went.
+    /// The incumbent has not told how it went: it has died on the way, or its library tells nothing.
     Unknown,
 }
 
@@ -89,16 +89,57 @@ pub(super) struct Left {
 pub(super) fn timelines(events: &[Arc<Event>]) -> Vec<Timeline> {
     let begins = |event: &&Arc<Event>| matches!(event.what, What::HandoverBegins {});
     let begun: Vec<_> = events.iter().filter(begins).collect();
-    begun
-        .iter()
-        .enumerate()
-        .map(|(index, beginning)| {
-            let next = begun[index + 1..]
+    let told = begun.iter().enumerate().map(|(index, beginning)| {
+        let next = begun[index + 1..]
+            .iter()
+            .find(|next| next.pid == beginning.pid);
+        timeline(events, beginning, next.map(|next| next.at_us))
+    });
+    let mut handovers: Vec<_> = told.chain(orphans(events)).collect();
+    handovers.sort_by_key(|handover| handover.began_us);
+    handovers
+}
+
+/// The handovers whose incumbent has died before it had told anything, as their successors know them.
+fn orphans(events: &[Arc<Event>]) -> impl Iterator<Item = Timeline> {
+    events.iter().filter_map(|event| {
+        let What::Initialising { predecessor } = event.what else {
+            return None;
+        };
+        let (pid, predecessor) = (event.pid, predecessor?);
+        let of = |pid: u32| {
+            events
                 .iter()
-                .find(|next| next.pid == beginning.pid);
-            timeline(events, beginning, next.map(|next| next.at_us))
+                .map(|event| &**event)
+                .filter(move |event| event.pid == pid)
+        };
+        // What an incumbent tells is here before it lets go.
+        let is_active = of(pid).any(|event| matches!(event.what, What::Active {}));
+        if !is_active || of(predecessor).next().is_some() {
+            return None;
+        }
+        let began_us = of(pid).map(|event| event.at_us).min()?;
+        let successor = Marks::new(began_us, of(pid));
+        let mut spans = spans(&Marks::default(), &successor);
+        // Its beginning and its decisions are what nobody knows any more.
+        spans.retain(|span| {
+            span.by == Side::Successor && span.name != "exec" && span.to_us.is_some()
+        });
+        let generation = event.generation;
+        Some(Timeline {
+            began_us,
+            outcome: Outcome::Unknown,
+            incumbent: Who {
+                generation: generation.saturating_sub(1),
+                pid: predecessor,
+            },
+            successor: Some(Who { generation, pid }),
+            elapsed_us: successor.serving,
+            failure: None,
+            spans,
+            drain: Vec::new(),
         })
-        .collect()
+    })
 }
 
 /// One handover: what its incumbent tells until it begins another one, and what the successor of
@@ -134,7 +175,14 @@ fn timeline(events: &[Arc<Event>], beginning: &Event, next: Option<u64>) -> Time
         _ => None,
     });
     let failure = incumbent.failure.take();
-    let ended = incumbent.failed.or(incumbent.committed);
+    let ended = incumbent
+        .failed
+        .or(incumbent.committed)
+        .or(match incumbent.exited {
+            // An incumbent that has died has not seen it.
+            Some(_) => successor.serving,
+            None => None,
+        });
     let outcome = match (&failure, incumbent.failed, incumbent.committed) {
         (Some(_), ..) => Outcome::Failed,
         (None, Some(_), _) => Outcome::CalledOff,
@@ -344,4 +392,61 @@ fn spans(incumbent: &Marks, successor: &Marks) -> Vec<Span> {
     // Of those that begin at once a part comes before the hooks in it.
     spans.sort_by_key(|span| span.from_us);
     spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the incumbent has not told is not made up, and what the successor knows is there.
+    #[test]
+    fn a_handover_whose_incumbent_has_died_is_told_by_the_successor() {
+        let event = |at_us, what| {
+            Arc::new(Event {
+                at_us,
+                generation: 2,
+                pid: 22,
+                what,
+            })
+        };
+        let predecessor = Some(11);
+        let mut events = vec![
+            event(100, What::Executed {}),
+            event(140, What::Adopted { sockets: 1 }),
+            event(150, What::Initialising { predecessor }),
+            event(300, What::Ready {}),
+            event(400, What::Serving { endpoints: 1 }),
+        ];
+        assert_eq!(timelines(&events), [], "the incumbent may yet tell");
+        events.push(event(410, What::Active {}));
+        let handovers = timelines(&events);
+        let [handover] = &handovers[..] else {
+            panic!("{handovers:?}");
+        };
+        assert_eq!(handover.outcome, Outcome::Unknown);
+        assert_eq!((handover.began_us, handover.elapsed_us), (100, Some(300)));
+        let incumbent = Who {
+            generation: 1,
+            pid: 11,
+        };
+        assert_eq!(handover.incumbent, incumbent);
+        let spans = handover.spans.iter();
+        let spans: Vec<_> = spans
+            .map(|span| (span.name, span.from_us, span.to_us))
+            .collect();
+        let expected = [
+            ("adopt", 0, Some(40)),
+            ("runtime", 40, Some(50)),
+            ("init", 50, Some(200)),
+        ];
+        assert_eq!(spans, expected);
+        // One that tells anything is believed alone.
+        events.push(Arc::new(Event {
+            at_us: 90,
+            generation: 1,
+            pid: 11,
+            what: What::HandoverBegins {},
+        }));
+        assert_eq!(timelines(&events).len(), 1);
+    }
 }

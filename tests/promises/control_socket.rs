@@ -136,6 +136,41 @@ async fn a_handover_can_be_called_off_before_its_successor_serves() {
     assert_eq!(draining["waits_for"]["connections"], 1, "{status}");
 }
 
+/// An incumbent that is killed takes what it knew with it; what its successor knows is there.
+#[tokio::test]
+async fn a_handover_whose_incumbent_was_killed_is_on_the_timeline() {
+    let (fixture, service) = Operated::start(Fixture::new()).await;
+    let first = service.running.identity().await;
+    fixture.set_faults("init:wait");
+    let mut upgrading = service.connect();
+    upgrading.send(&json!({ "request": "upgrade" }));
+    let waiting = fixture.waiting().await;
+    let pid = waiting.pid();
+    Process::open(first.pid).expect("it serves").kill();
+    waiting.go();
+    service
+        .running
+        .service
+        .generation(&service.running.target, 2)
+        .await;
+    // Everybody has let go a moment after it serves.
+    let handover = loop {
+        let timeline = service.ask(json!({ "request": "timeline" }));
+        if let Some(handover) = timeline["handovers"].get(0) {
+            break handover.clone();
+        }
+    };
+    assert_eq!(handover["outcome"], "unknown", "{handover}");
+    assert_eq!(handover["incumbent"]["pid"], first.pid, "{handover}");
+    assert_eq!(handover["successor"]["pid"], pid, "{handover}");
+    let spans = handover["spans"].as_array().expect("parts");
+    let names: Vec<_> = spans.iter().map(|span| &span["name"]).collect();
+    assert!(names.contains(&&json!("init")), "{handover}");
+    let told = service.command(&["timeline"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("generation 1 died on the way"), "{told}");
+}
+
 #[tokio::test]
 async fn whoever_waits_for_the_drain_is_told_by_the_successor() {
     let (_fixture, service) = Operated::start(Fixture::new()).await;

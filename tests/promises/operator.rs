@@ -1,5 +1,6 @@
 //! The operator of a service: over its control socket, and with the command `handover`.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -67,7 +68,7 @@ impl Operated {
     }
 
     /// Runs the command.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn command<T: AsRef<OsStr>>(&self, arguments: &[T]) -> Output {
         Command::new(COMMAND)
             .arg("--socket")
             .arg(&self.socket)

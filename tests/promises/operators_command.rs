@@ -1,6 +1,8 @@
 //! The command `handover`, as an operator and as a script use it.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -201,6 +203,17 @@ async fn it_says_why_it_cannot() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
         assert!(stderr.contains(message), "{arguments:?}: {stderr}");
+    }
+    let odd = OsStr::from_bytes(b"caf\xe9");
+    for arguments in [
+        vec![OsStr::new("upgrade"), OsStr::new("--"), odd],
+        vec![OsStr::new("upgrade"), OsStr::new("--env"), odd],
+        vec![OsStr::new("upgrade"), OsStr::new("--program"), odd],
+    ] {
+        let output = service.command(&arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("is not UTF-8"), "{arguments:?}: {stderr}");
     }
     let output = service.command(&["abort", "--json"]);
     let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");

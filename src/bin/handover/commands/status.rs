@@ -9,7 +9,7 @@ use crate::arguments::Global;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::model::{Connection, Generation, Handover, Status};
-use crate::screen::{self, Style};
+use crate::screen::{self, Style, wrap};
 use crate::text::{compact, count, length, shortened, since, table};
 
 /// Show what runs: all generations, what they wait for, and how the last handover went
@@ -100,7 +100,12 @@ fn page(status: &Status, path: &str, style: Style, width: usize) -> String {
     if let Some(handover) = &status.last_handover {
         lines.push(format!("last      {}", told(handover, now)));
         if let Some(failure) = &handover.failure {
-            lines.push(style.red(&format!("          {}", failure.error)));
+            let error = wrap(&failure.error, width.saturating_sub(10).max(40));
+            lines.extend(
+                error
+                    .iter()
+                    .map(|part| style.red(&format!("          {part}"))),
+            );
         }
     }
     lines.join("\n") + "\n"
@@ -247,7 +252,14 @@ pub(crate) fn told(handover: &Handover, now: u64) -> String {
             format!("{from} → {to} failed at stage {stage} after {elapsed}, {ago} ago")
         }
         "called_off" => format!("{from} → {to} called off after {elapsed}, {ago} ago"),
-        _ => format!("{from} → {to}, {ago} ago; {from} has died on the way"),
+        "unknown" => {
+            let serves = match handover.elapsed_us {
+                Some(_) => format!("serves after {elapsed}, "),
+                None => String::new(),
+            };
+            format!("{from} → {to} {serves}{ago} ago; {from} died on the way")
+        }
+        _ => format!("{from} → {to}, {ago} ago"),
     }
 }
 

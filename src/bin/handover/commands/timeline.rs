@@ -14,7 +14,7 @@ use crate::arguments::Global;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::model::{Handover, Span};
-use crate::screen::{self, Style};
+use crate::screen::{self, Style, wrap};
 use crate::text::{length, shortened};
 
 /// Show where the time of the last handovers went
@@ -74,6 +74,7 @@ fn title(handover: &Handover) -> String {
         .unwrap_or_default();
     let outcome = match handover.outcome.as_str() {
         "done" | "draining" => format!("serves{elapsed}"),
+        "unknown" if handover.elapsed_us.is_some() => format!("serves{elapsed}"),
         _ => format!("{outcome}{elapsed}"),
     };
     format!(
@@ -84,6 +85,11 @@ fn title(handover: &Handover) -> String {
 
 fn page(handover: &Handover, style: Style, width: usize) -> String {
     let mut lines = vec![style.bold(&shortened(&title(handover), width))];
+    if handover.outcome == "unknown" {
+        let from = handover.incumbent.generation;
+        let text = format!("  generation {from} died on the way, and what it knew is lost");
+        lines.push(style.yellow(&text));
+    }
     let (parts, whole) = handover.parts();
     let parts: Vec<_> = parts.collect();
     let label = parts.iter().map(|span| span.label().chars().count()).max();
@@ -93,7 +99,8 @@ fn page(handover: &Handover, style: Style, width: usize) -> String {
         lines.push(row(span, label, room, whole, style));
     }
     if let Some(failure) = &handover.failure {
-        lines.push(style.red(&format!("  {}", failure.error)));
+        let error = wrap(&failure.error, width.saturating_sub(2).max(40));
+        lines.extend(error.iter().map(|part| style.red(&format!("  {part}"))));
     }
     if let Some(drain) = handover.part("drain") {
         let counts: Vec<_> = handover.drain.iter().map(|left| left.connections).collect();

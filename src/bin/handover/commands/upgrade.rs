@@ -1,5 +1,6 @@
 //! `handover upgrade`.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,13 +36,13 @@ pub(crate) struct Upgrade {
     timeout: Option<Duration>,
     /// Set a variable of the new process, or with NAME alone remove it
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
-    environment: Vec<String>,
+    environment: Vec<OsString>,
     /// The directory that the new process is started in
     #[arg(long, value_name = "PATH")]
     directory: Option<PathBuf>,
     /// The arguments of the new process, instead of those of the one that runs
     #[arg(last = true, value_name = "ARGUMENT")]
-    arguments: Vec<String>,
+    arguments: Vec<OsString>,
 }
 
 /// What is waited for.
@@ -117,10 +118,7 @@ impl Upgrade {
         for (name, path) in [("program", &self.program), ("directory", &self.directory)] {
             if let Some(path) = path {
                 let path = absolute(path)?;
-                request[name] = path.to_str().map(Value::from).ok_or_else(|| {
-                    let message = format!("`{}` is no UTF-8", path.display());
-                    Failure::new(Exit::Usage, message)
-                })?;
+                request[name] = utf8(path.as_os_str())?.into();
             }
         }
         if let Some(limit) = self.timeout {
@@ -128,16 +126,17 @@ impl Upgrade {
             request["timeout_ms"] = millis.into();
         }
         if !self.arguments.is_empty() {
-            request["arguments"] = self.arguments.clone().into();
+            let arguments = self.arguments.iter().map(|argument| utf8(argument));
+            request["arguments"] = arguments.collect::<Result<Vec<_>, _>>()?.into();
         }
-        let variables = self
-            .environment
-            .iter()
-            .map(|text| match text.split_once('=') {
+        let variables = self.environment.iter().map(|text| {
+            let text = utf8(text)?;
+            Ok(match text.split_once('=') {
                 Some((name, value)) => (name.to_owned(), Value::from(value)),
-                None => (text.clone(), Value::Null),
-            });
-        request["environment"] = Value::Object(variables.collect());
+                None => (text.to_owned(), Value::Null),
+            })
+        });
+        request["environment"] = Value::Object(variables.collect::<Result<_, Failure>>()?);
         Ok(request)
     }
 
@@ -151,6 +150,18 @@ impl Upgrade {
         screen::print(&success(&upgraded, Style::of_stdout()))?;
         Ok(Exit::Success)
     }
+}
+
+/// What goes over the control socket is JSON, which has no other texts.
+fn utf8(text: &OsStr) -> Result<&str, Failure> {
+    text.to_str().ok_or_else(|| {
+        let message = format!(
+            "`{}` is not UTF-8, and the control socket takes nothing else; a script can stand in between \
+             (`--program`), or a symbolic link",
+            text.to_string_lossy()
+        );
+        Failure::new(Exit::Usage, message)
+    })
 }
 
 fn success(upgraded: &Upgraded, style: Style) -> String {

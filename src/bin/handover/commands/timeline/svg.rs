@@ -29,6 +29,16 @@ fn one(body: &mut String, handover: &Handover, top: u64) -> u64 {
         &title(handover),
         "font-weight=\"bold\"",
     );
+    for (place, side) in [(70, "incumbent"), (0, "successor")] {
+        let attributes = format!("text-anchor=\"end\" fill=\"{}\"", colour(side));
+        text(
+            body,
+            WIDTH - MARGIN - place,
+            top + ROW - 6,
+            side,
+            &attributes,
+        );
+    }
     let mut y = top + ROW + 4;
     let (parts, whole) = handover.parts();
     for span in parts {
@@ -56,7 +66,7 @@ fn one(body: &mut String, handover: &Handover, top: u64) -> u64 {
             MARGIN,
             y + ROW - 6,
             &failure.error,
-            "fill=\"#b00020\"",
+            &format!("fill=\"{FAILED}\""),
         );
         y += ROW;
     }
@@ -66,10 +76,9 @@ fn one(body: &mut String, handover: &Handover, top: u64) -> u64 {
 fn row(body: &mut String, span: &Span, y: u64, whole: u64) {
     let to = span.to_us.unwrap_or(whole);
     let (x, end) = (place(span.from_us, 0, whole), place(to, 0, whole));
-    let colour = match span.by.as_str() {
-        _ if span.failed => "#b00020",
-        "successor" => "#2e7d32",
-        _ => "#1565c0",
+    let colour = match span.failed {
+        true => FAILED,
+        false => colour(&span.by),
     };
     let indent = if span.component.is_some() { 12 } else { 0 };
     text(body, MARGIN + indent, y + ROW - 6, span.label().trim(), "");
@@ -116,6 +125,14 @@ fn curve(body: &mut String, handover: &Handover, from: u64, to: u64, y: u64) {
     .ok();
 }
 
+/// Of whose part.
+fn colour(side: &str) -> &'static str {
+    match side {
+        "successor" => "#2e7d32",
+        _ => "#1565c0",
+    }
+}
+
 /// Where a moment is drawn.
 fn place(at: u64, from: u64, to: u64) -> u64 {
     let (left, right) = (MARGIN + LABEL, WIDTH - MARGIN - TIME);
@@ -134,6 +151,7 @@ fn escaped(text: &str) -> String {
     text.replace('>', "&gt;").replace('"', "&quot;")
 }
 
+const FAILED: &str = "#b00020";
 const WIDTH: u64 = 960;
 const MARGIN: u64 = 16;
 const ROW: u64 = 20;
