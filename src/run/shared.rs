@@ -183,6 +183,26 @@ impl Shared {
         });
     }
 
+    /// Tells of the death of a predecessor that had not handed over yet.
+    pub(crate) fn tell_of_orphanage(&self) {
+        let generation = self.generation;
+        let predecessor = self.predecessor.as_ref().map(|predecessor| predecessor.pid);
+        self.early.tell(move || {
+            log::warn!(
+                generation,
+                pid = std::process::id(),
+                predecessor,
+                "the predecessor has died: this generation carries on without it"
+            );
+        });
+    }
+
+    /// Whether the predecessor has gone.
+    pub(crate) fn is_orphan(&self) -> bool {
+        let predecessor = self.predecessor.as_ref();
+        predecessor.is_some_and(|predecessor| predecessor.exited.is_cancelled())
+    }
+
     /// Tells the lifecycle task. One that has ended has nothing left to be told.
     pub(crate) fn send(&self, input: Input) {
         self.queue.send(input).ok();

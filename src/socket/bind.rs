@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::sys::stat::{Mode, fchmod};
-use socket2::{Domain, Protocol, SockAddr, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 
 use super::address::Address;
 use super::endpoint::{Endpoint, Target, check_path};
@@ -15,6 +15,7 @@ use super::found::address_of;
 use super::kind::Kind;
 use super::options::Options;
 use super::path::{OwnedPath, PathLock, remove_stale};
+use super::settings::bequeath;
 use super::socket::Socket;
 
 /// How many connections wait to be accepted, where the endpoint does not say.
@@ -177,6 +178,7 @@ fn inet(
             // Connections of a previous run in TIME_WAIT must not stand in the way. For UDP the
             // same option would let two services share a port, and steal each other's datagrams.
             socket.set_reuse_address(true)?;
+            bequeath(SockRef::from(&socket), options)?;
         }
         if options.reuse_port == Some(true) {
             socket.set_reuse_port(true)?;
@@ -328,12 +330,12 @@ fn is_unavailable(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+    use std::time::Duration;
 
     use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-    use socket2::SockRef;
 
     use super::*;
 
@@ -413,6 +415,25 @@ mod tests {
 
         let udp = bind_one(&endpoint("udp:127.0.0.1:0")).unwrap();
         assert!(!SockRef::from(&udp).reuse_address().unwrap());
+    }
+
+    #[test]
+    fn connections_have_the_options_of_their_endpoint() {
+        let plain = endpoint("127.0.0.1:0");
+        let asked = plain.clone().no_delay(true);
+        let asked = asked.keep_alive(Duration::from_secs(77));
+        for (endpoint, set) in [(plain, false), (asked, true)] {
+            let socket = bind_one(&endpoint).unwrap();
+            let listener = SockRef::from(&socket);
+            let address = listener.local_addr().unwrap();
+            let _client = TcpStream::connect(address.as_socket().unwrap()).unwrap();
+            // It does not block; the connection is there by the client's word.
+            let (accepted, _) = listener.accept().unwrap();
+            assert_eq!(accepted.tcp_nodelay().unwrap(), set);
+            assert_eq!(accepted.keepalive().unwrap(), set);
+            let after = accepted.tcp_keepalive_time().unwrap();
+            assert_eq!(after == Duration::from_secs(77), set);
+        }
     }
 
     #[test]

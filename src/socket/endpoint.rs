@@ -176,8 +176,8 @@ impl Endpoint {
         self
     }
 
-    /// Turns on keep-alive probes for accepted TCP connections, after so long a silence; off by
-    /// default.
+    /// Turns on keep-alive probes for accepted TCP connections, after so long a silence, in whole
+    /// seconds and one at least; off by default.
     pub fn keep_alive(mut self, after: Duration) -> Self {
         self.options.keep_alive = Some(after);
         self

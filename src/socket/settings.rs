@@ -1,13 +1,16 @@
 //! Options on sockets that exist.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 
 use super::address::Address;
 use super::bind::backlog;
 use super::endpoint::Endpoint;
+use super::kind::Kind;
 use super::options::Options;
 use super::overlap::Claim;
 use super::socket::Socket;
@@ -51,6 +54,11 @@ pub(super) fn apply(
             warn("the backlog", &error);
         }
     }
+    if socket.kind() == Kind::Tcp {
+        if let Err(error) = bequeath(SockRef::from(socket.as_ref()), options) {
+            warn("the options of its connections", &error);
+        }
+    }
     if options.mode.is_none() && options.owner.is_none() {
         return;
     }
@@ -63,6 +71,20 @@ pub(super) fn apply(
         (None, Address::Path(_)) => warn("mode and owner", &"the path belongs to systemd"),
         (None, _) => {}
     }
+}
+
+/// Sets on a TCP socket that listens what the connections have that come out of it: they inherit it,
+/// which costs none of them a system call (`tcp_create_openreq_child` in the kernel).
+pub(super) fn bequeath(socket: SockRef<'_>, options: &Options) -> io::Result<()> {
+    if let Some(no_delay) = options.no_delay {
+        socket.set_tcp_nodelay(no_delay)?;
+    }
+    if let Some(after) = options.keep_alive {
+        // The kernel counts in seconds, and refuses 0.
+        let after = after.max(Duration::from_secs(1));
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(after))?;
+    }
+    Ok(())
 }
 
 /// What a socket keeps others from binding.

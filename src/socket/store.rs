@@ -196,7 +196,7 @@ impl Store {
     }
 
     /// Sets on adopted sockets what their endpoints ask for and the predecessor had not: backlog,
-    /// mode and owner. Gives what could not be set.
+    /// mode and owner, and what connections inherit. Gives what could not be set.
     ///
     /// The predecessor uses the same sockets, so this has to wait until it no longer matters to
     /// it: after the Commit, or at once where there is no predecessor.

@@ -340,6 +340,7 @@ async fn a_lane_leads_past_a_generation_that_drains() {
     let running = Moving::start("http").await;
     let mut oldest = busy_with_a_body(&running).await;
     running.hand_over(2).await;
+    running.draining().await;
     let mut middle = busy_with_a_body(&running).await;
     running.hand_over(3).await;
     let mut newest = Client::connect(running.first()).await;
@@ -360,6 +361,7 @@ async fn a_lane_leads_past_a_generation_that_was_killed() {
     let running = Moving::start("http").await;
     let mut oldest = busy_with_a_body(&running).await;
     running.hand_over(2).await;
+    running.draining().await;
     let middle = busy_with_a_body(&running).await;
     running.hand_over(3).await;
     signal(running.generation(2).await, Signal::KILL);

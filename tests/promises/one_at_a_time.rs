@@ -3,6 +3,7 @@
 use handover_tests::load::{Request, ask};
 use handover_tests::{Process, Signal, eventually};
 
+use crate::client::Client;
 use crate::support::{Fixture, signal};
 
 #[tokio::test]
@@ -42,10 +43,29 @@ async fn a_second_trigger_is_refused_with_a_clear_answer() {
     };
     let (answer, ()) = tokio::join!(first, second);
     assert!(answer.contains("generation: 2"), "{answer}");
-    let serves = running.service.generation(&running.target, 2).await;
+    running.service.generation(&running.target, 2).await;
+}
 
-    // The one that has handed over says who serves.
-    assert_eq!(serves.generation, 2);
+/// One that has handed over starts nothing more: it names the process that serves.
+#[tokio::test]
+async fn an_old_generation_that_is_signalled_again_names_who_serves() {
+    let fixture = Fixture::new();
+    let running = fixture.start().await;
+    let _held = Client::holding(&running, "/hang").await;
+    let first = running.identity().await;
+    let second = running.hand_over(first).await;
+    let output = running.service.output();
+    output.find("draining phase=draining generation=1").await;
+    let refused = format!("refused: process {} serves now", second.pid);
+    for by in [Signal::HUP, Signal::USR2] {
+        let from = output.len();
+        signal(first, by);
+        output.find_from(from, &refused).await;
+    }
+    let children = Process::open(first.pid).and_then(|process| process.children());
+    assert_eq!(children.expect("it drains"), [second.pid]);
+    assert_eq!(running.identity().await, second);
+    running.hand_over(second).await;
 }
 
 /// Whoever sends triggers as fast as it can gets handovers one after the other, and nothing lost.

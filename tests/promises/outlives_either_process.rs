@@ -3,8 +3,10 @@
 //! Killing the incumbent or the successor at any instant leaves one of them serving, on the same
 //! sockets. (The successor's deaths before the commit are those of promise 2.)
 
-use handover_tests::load::{Kind, Request, ask};
-use handover_tests::{Exit, Load, Process, Signal, eventually, within};
+use std::hash::{BuildHasher, RandomState};
+
+use handover_tests::load::{Cause, Kind, Report, Request, ask};
+use handover_tests::{Exit, Line, Load, Process, Signal, eventually, within};
 
 use crate::client::Client;
 use crate::support::{Fixture, signal};
@@ -39,6 +41,8 @@ async fn an_orphan_that_becomes_ready_serves() {
             Some(pid),
             "{stage}"
         );
+        let told = "the predecessor has died: this generation carries on without it";
+        running.service.output().find(told).await;
         // The orphan is an incumbent like any other.
         let newest = report.newest().expect("it was just compared");
         running.hand_over(newest).await;
@@ -185,6 +189,59 @@ async fn death_at_any_instant() {
                 .await;
                 assert_eq!(running.identity().await, incumbent, "round {round}");
                 running.hand_over(incumbent).await;
+            }
+        }
+    }
+}
+
+/// At moments that nobody has chosen, with clients of every kind: a successor that dies before the
+/// commit costs nothing at all, and an incumbent what it had accepted; nobody is refused.
+#[tokio::test]
+async fn random_kills_under_load_cost_no_more_than_the_killed_had() {
+    for round in 0..ROUNDS / 2 {
+        let fixture = Fixture::new();
+        let running = fixture.start().await;
+        let incumbent = running.identity().await;
+        let process = Process::open(incumbent.pid).expect("it serves");
+        let load = running.load();
+        load.progress(1).await;
+        signal(incumbent, Signal::HUP);
+        let successor = eventually("a successor", || {
+            Process::open(*process.children().ok()?.first()?).ok()
+        })
+        .await;
+        let questions = RandomState::new().hash_one(round) % 12;
+        for _ in 0..questions {
+            running.identity().await;
+        }
+        let context = format!("round {round}, after {questions} questions");
+        if round % 2 == 0 {
+            process.kill();
+            process.exited().await;
+            let is_newer = |report: &Report| report.generation(2).is_some();
+            load.wait_for("an answer of the successor", is_newer).await;
+            load.progress(1).await;
+            let report = load.stop().await;
+            for failure in &report.failures {
+                let cut = matches!(failure.cause, Cause::Reset | Cause::Eof);
+                let its_own = failure.last.is_none_or(|last| last == incumbent);
+                assert!(cut && its_own, "{context}: {failure}");
+            }
+        } else {
+            successor.kill();
+            successor.exited().await;
+            let outcome = running.service.output();
+            let outcome = outcome.wait_for("the end of the handover", |lines| {
+                let ends = ["handover committed", "handover failed"];
+                let is_end = |line: &&Line| ends.iter().any(|end| line.text.contains(end));
+                lines.iter().find(is_end).map(|line| line.text.clone())
+            });
+            let outcome = outcome.await;
+            // Once it has been told to serve it may have accepted somebody.
+            if outcome.contains("handover failed") && !outcome.contains("stage=commit") {
+                load.progress(1).await;
+                let report = load.stop().await;
+                assert!(report.failures.is_empty(), "{context}: {report}");
             }
         }
     }

@@ -374,7 +374,8 @@ async fn a_stop_answers_what_was_queued() {
         let (mut kept, incumbent) = Client::of_generation(&running.target, 1).await;
         signal(incumbent, Signal::STOP);
         let mut clients = Vec::new();
-        for _ in 0..50 {
+        // More than are accepted at one go, so that some are in the queue when the stop is looked at.
+        for _ in 0..600 {
             let mut client = Client::connect(&running.target).await;
             client.send("/").await;
             clients.push(client);

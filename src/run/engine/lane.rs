@@ -303,7 +303,7 @@ impl Engine {
     /// An old generation has ended. If it was the one to be heard in the predecessor's place, the next
     /// older one is.
     pub(super) fn lane_ended(&mut self) {
-        if self.is_orphaned() {
+        if self.shared.is_orphan() {
             self.take_over_lanes();
         }
     }

@@ -259,6 +259,7 @@ impl Engine {
         engine.offered = offer;
         if orphaned {
             engine.predecessor_gone();
+            engine.shared.tell_of_orphanage();
         }
         Ok(engine)
     }

@@ -39,6 +39,9 @@ impl Engine {
             FromPeer::Gone(how) => {
                 log::debug!(how, "the predecessor has gone");
                 self.predecessor_gone();
+                if !self.successor.is_settled() && self.drain.is_none() {
+                    self.shared.tell_of_orphanage();
+                }
                 self.succeed(successor::Event::PredecessorGone);
                 return self.take_over_lanes();
             }
@@ -189,17 +192,11 @@ impl Engine {
         self.lane_ended();
     }
 
-    /// Whether the predecessor has gone.
-    pub(super) fn is_orphaned(&self) -> bool {
-        let predecessor = self.shared.predecessor.as_ref();
-        predecessor.is_some_and(|predecessor| predecessor.exited.is_cancelled())
-    }
-
     /// An old generation has let go, and whoever came before it. If nobody came after it who lives,
     /// that is all that the predecessor would have waited for.
     pub(super) fn released_by_older(&mut self, generation: u32) {
         let youngest = self.older.last();
-        if self.is_orphaned() && youngest.is_none_or(|old| old.generation <= generation) {
+        if self.shared.is_orphan() && youngest.is_none_or(|old| old.generation <= generation) {
             self.released = true;
             self.older_gone();
         }
@@ -252,7 +249,7 @@ impl Engine {
     pub(super) fn become_owner(&mut self) {
         self.owner = true;
         self.undecided = false;
-        if self.is_orphaned() {
+        if self.shared.is_orphan() {
             self.take_over_lanes();
         }
         let stops = self.drain.as_ref().filter(|drain| drain.is_stop);

@@ -8,6 +8,7 @@ use super::super::verify::{identify, verify};
 use super::*;
 use crate::sys::fd::identity;
 use proptest::prelude::*;
+use socket2::SockRef;
 
 fn endpoint(text: &str) -> Endpoint {
     text.parse().unwrap()
@@ -716,11 +717,18 @@ fn options_that_can_be_set_are_set_after_the_commit() {
     };
     let claimed = open(&next, &Endpoint::unix(&path).mode(0o640).backlog(3)).unwrap();
     assert!(claimed.warnings.is_empty());
-    let tcp = open(&next, &endpoint("tcp=127.0.0.1:0").backlog(0)).unwrap();
+    let asked = endpoint("tcp=127.0.0.1:0").backlog(0).no_delay(true);
+    let asked = asked.keep_alive(std::time::Duration::ZERO);
+    let tcp = open(&next, &asked).unwrap();
+    let has = |option: fn(&SockRef<'_>) -> io::Result<bool>| {
+        option(&SockRef::from(tcp.sockets[0].as_ref())).unwrap()
+    };
+    assert!(!has(|socket| socket.tcp_nodelay()) && !has(|socket| socket.keepalive()));
     let address = tcp.sockets[0].address().inet().unwrap();
     assert_eq!(mode(), 0o600, "the predecessor still serves");
     assert!(next.apply_options().is_empty());
     assert_eq!(mode(), 0o640);
+    assert!(has(|socket| socket.tcp_nodelay()) && has(|socket| socket.keepalive()));
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o604);
     std::fs::set_permissions(&path, permissions).unwrap();
     assert!(next.apply_options().is_empty());
