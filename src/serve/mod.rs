@@ -85,6 +85,8 @@ mod server;
 mod service;
 #[cfg(feature = "hyper")]
 mod transport;
+#[cfg(any(feature = "hyper", feature = "rustls"))]
+mod write_through;
 
 #[cfg(test)]
 #[cfg(feature = "axum")]
