@@ -59,7 +59,9 @@ fn line(event: &Value, boot: Duration, style: Style) -> String {
     let details = event.as_object().into_iter().flatten();
     let details: Vec<_> = details
         .filter(|(name, value)| {
-            !["at_us", "event", "generation", "pid"].contains(&name.as_str()) && !value.is_null()
+            let shown = ["at_us", "event", "generation", "pid"].contains(&name.as_str());
+            // Whole accounts, by which generations go on counting, are for programs.
+            !(shown || value.is_null() || value.is_object())
         })
         .map(|(name, value)| format!("{}={value}", style.dim(name)))
         .collect();
@@ -87,7 +89,7 @@ mod tests {
     fn an_event_is_a_line() {
         let event = json!({
             "at_us": 1_500_000, "generation": 2, "pid": 77, "event": "draining",
-            "connections": 3, "tasks": ["a"], "error": null,
+            "connections": 3, "tasks": ["a"], "error": null, "account": { "others": {} },
         });
         let boot = Duration::from_secs(86_400 + 3600);
         assert_eq!(
