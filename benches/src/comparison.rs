@@ -32,8 +32,8 @@ pub struct Comparison {
 impl<T> Rounds<T> {
     /// Measures every contender once in each of `rounds` rounds, after one round that does not count.
     ///
-    /// `measure` gets the contender's place in the list. Each round starts with another contender, so that none has
-    /// always the same neighbour before it.
+    /// `measure` gets the contender's place in the list. What ran before leaves its mark (a processor that has slept, a
+    /// cold cache), so that each contender follows every other one equally often: the order is a Williams design.
     ///
     /// # Errors
     ///
@@ -46,8 +46,7 @@ impl<T> Rounds<T> {
         let count = contenders.len();
         let mut rows = Vec::new();
         for round in 0..=rounds {
-            let mut row: Vec<(usize, T)> = (0..count)
-                .map(|turn| (round + turn) % count)
+            let mut row: Vec<(usize, T)> = order(count, round)
                 .map(|contender| Ok((contender, measure(contender)?)))
                 .collect::<Result<_, E>>()?;
             row.sort_by_key(|(contender, _)| *contender);
@@ -75,6 +74,21 @@ impl<T> Rounds<T> {
                 .collect(),
         }
     }
+}
+
+/// The order of a round: 0, 1, the last, 2, the last but one … from another start in each of `count` rounds, and for
+/// an odd count, which takes twice as many rounds to be balanced, the other way about in the next ones.
+fn order(count: usize, round: usize) -> impl Iterator<Item = usize> {
+    let backwards = count % 2 == 1 && (round / count) % 2 == 1;
+    (0..count).map(move |turn| {
+        let turn = if backwards { count - 1 - turn } else { turn };
+        let offset = if turn % 2 == 1 {
+            turn.div_ceil(2)
+        } else {
+            count - turn / 2
+        };
+        (round + offset) % count
+    })
 }
 
 impl Comparison {
@@ -170,14 +184,31 @@ mod tests {
     }
 
     #[test]
-    fn every_round_has_every_contender_and_another_first() {
-        let mut order = Vec::new();
-        let measure = |contender| {
-            order.push(contender);
+    fn every_contender_follows_every_other_one_equally_often() {
+        for count in 2..=5 {
+            // A balanced square, or two of them.
+            let rounds = if count % 2 == 0 { count } else { 2 * count };
+            let mut followed = vec![vec![0; count]; count];
+            for round in 0..rounds {
+                let order: Vec<usize> = order(count, round).collect();
+                for pair in order.windows(2) {
+                    followed[pair[0]][pair[1]] += 1;
+                }
+            }
+            for (first, row) in followed.iter().enumerate() {
+                for (second, &times) in row.iter().enumerate() {
+                    let expected = if first == second { 0 } else { rounds / count };
+                    assert_eq!(times, expected, "{second} after {first} of {count}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_round_has_every_contender() {
+        let Ok(rounds) = Rounds::measure(&["a", "b", "c"], 3, |contender| {
             Ok::<_, Infallible>(contender)
-        };
-        let Ok(rounds) = Rounds::measure(&["a", "b", "c"], 3, measure);
-        assert_eq!(order, [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]);
+        });
         assert_eq!(
             rounds.rows,
             vec![[0, 1, 2]; 3],
