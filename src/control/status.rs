@@ -1,5 +1,6 @@
 //! What runs.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -84,16 +85,20 @@ pub(super) fn own(host: &Host) -> Value {
     let connections = shared.tracker.open();
     let all = shared.tracker.counts();
     let (tallies, _) = shared.tracker.tallies();
+    let tallies: HashMap<_, _> = tallies
+        .into_iter()
+        .map(|tally| (tally.endpoint, tally.counts))
+        .collect();
     let endpoints: Vec<_> = shared
         .endpoint_keys()
         .into_iter()
         .map(|key| {
             // Datagrams have no connections that could be counted.
-            let tally = tallies.iter().find(|tally| tally.endpoint == key);
+            let counts = tallies.get(key.as_str());
             json!({
                 "endpoint": key,
-                "open": tally.map(|tally| tally.counts.open),
-                "accepted": tally.map(|tally| tally.counts.accepted),
+                "open": counts.map(|counts| counts.open),
+                "accepted": counts.map(|counts| counts.accepted),
             })
         })
         .collect();

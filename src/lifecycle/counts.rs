@@ -1,10 +1,12 @@
 //! What is counted of the connections of each endpoint.
 
-use std::collections::HashMap;
 use std::iter::Sum;
 use std::ops::AddAssign;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::socket::KeyMap;
 
 /// Counts of connections.
 ///
@@ -46,7 +48,7 @@ pub(crate) struct Counts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// The key of the endpoint.
-    pub(crate) endpoint: String,
+    pub(crate) endpoint: Arc<str>,
     /// Whether it is among the first [`LASTING`], whose counts are kept for good and go on when
     /// they are bound again. Only these may be told apart by whoever keeps what it is told.
     pub(crate) lasting: bool,
@@ -63,7 +65,7 @@ pub(crate) struct Place(usize);
 #[derive(Debug, Default)]
 pub(crate) struct Tallies {
     places: Vec<Tally>,
-    by_key: HashMap<String, usize>,
+    by_key: KeyMap<Arc<str>, usize>,
     free: Vec<usize>,
     lasting: usize,
     /// What endpoints counted that are forgotten.
@@ -72,7 +74,7 @@ pub(crate) struct Tallies {
 
 impl Tallies {
     /// The place of an endpoint on which somebody listens from here on.
-    pub(super) fn open(&mut self, key: &str) -> Place {
+    pub(super) fn open(&mut self, key: &Arc<str>) -> Place {
         if let Some(&place) = self.by_key.get(key) {
             self.places[place].listening = true;
             return Place(place);
@@ -80,7 +82,7 @@ impl Tallies {
         let lasting = self.lasting < LASTING;
         self.lasting += usize::from(lasting);
         let tally = Tally {
-            endpoint: key.to_owned(),
+            endpoint: Arc::clone(key),
             lasting,
             listening: true,
             counts: Counts::default(),
@@ -95,8 +97,14 @@ impl Tallies {
                 self.places.len() - 1
             }
         };
-        self.by_key.insert(key.to_owned(), place);
+        self.by_key.insert(Arc::clone(key), place);
         Place(place)
+    }
+
+    /// Makes room for so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.places.reserve(more);
+        self.by_key.reserve(more);
     }
 
     /// Nobody listens on the endpoint any more.
@@ -137,7 +145,7 @@ impl Tallies {
             return;
         }
         self.forgotten += std::mem::take(&mut tally.counts);
-        self.by_key.remove(&std::mem::take(&mut tally.endpoint));
+        self.by_key.remove(&tally.endpoint);
         self.free.push(place);
     }
 }
@@ -190,10 +198,11 @@ mod tests {
     #[test]
     fn an_endpoint_that_is_bound_again_goes_on_counting() {
         let mut tallies = Tallies::default();
-        let place = tallies.open("a");
+        let a = "a".into();
+        let place = tallies.open(&a);
         tallies.at(place).accepted += 1;
         tallies.close("a");
-        assert_eq!(tallies.open("a"), place);
+        assert_eq!(tallies.open(&a), place);
         assert_eq!(tallies.at(place).accepted, 1);
     }
 
@@ -201,7 +210,7 @@ mod tests {
     fn endpoints_without_end_take_no_memory_without_end_and_nothing_is_lost() {
         let mut tallies = Tallies::default();
         for number in 0..10 * LASTING {
-            let key = number.to_string();
+            let key = number.to_string().into();
             let place = tallies.open(&key);
             tallies.at(place).accepted += 1;
             tallies.at(place).open += 1;

@@ -128,7 +128,7 @@ impl Ledger {
         } in tallies
         {
             match lasting {
-                true => *totals.endpoints.entry(endpoint).or_default() += counts,
+                true => *totals.endpoints.entry(endpoint.to_string()).or_default() += counts,
                 false => totals.others += counts,
             }
         }

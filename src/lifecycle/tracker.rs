@@ -98,8 +98,13 @@ impl Tracker {
     }
 
     /// The place of an endpoint on which somebody listens from here on.
-    pub(crate) fn open_endpoint(&self, key: &str) -> Place {
+    pub(crate) fn open_endpoint(&self, key: &Arc<str>) -> Place {
         self.lock().tallies.open(key)
+    }
+
+    /// Makes room for so many endpoints more.
+    pub(crate) fn reserve_endpoints(&self, more: usize) {
+        self.lock().tallies.reserve(more);
     }
 
     /// Nobody listens on the endpoint any more; its connections go on.
@@ -402,7 +407,7 @@ mod tests {
 
     fn tracker() -> (Arc<Tracker>, Place) {
         let tracker = Arc::new(Tracker::new(Arc::new(Notify::new())));
-        let endpoint = tracker.open_endpoint("here");
+        let endpoint = tracker.open_endpoint(&"here".into());
         (tracker, endpoint)
     }
 

@@ -113,9 +113,8 @@ impl Publisher {
         let (mut others, mut has_others) = (0, false);
         for tally in tallies {
             match tally.lasting {
-                true => {
-                    gauge!(OPEN, "endpoint" => tally.endpoint.clone()).set(tally.counts.open as f64)
-                }
+                true => gauge!(OPEN, "endpoint" => tally.endpoint.to_string())
+                    .set(tally.counts.open as f64),
                 false => {
                     has_others = true;
                     others += tally.counts.open;

@@ -247,6 +247,11 @@ impl Door {
         arrivals.ended
     }
 
+    /// Tells that the listener has gone.
+    pub(super) fn close(&self) {
+        self.lane.tell(Told::Abandoned(Arc::clone(&self.key)));
+    }
+
     /// Ends the arrivals, and gives those that nobody has fetched.
     pub(super) fn abandon(&self) -> VecDeque<Conn> {
         let mut arrivals = self.arrivals();

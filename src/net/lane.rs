@@ -27,12 +27,14 @@ pub(crate) struct Lane {
 }
 
 /// What the lifecycle task is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Told {
     /// A connection waits to be sent, after a time when none did.
     Departing,
     /// An endpoint of this generation takes other connections than before.
     Consenting,
+    /// Nobody listens on an endpoint any more: its listener was dropped.
+    Abandoned(Arc<str>),
 }
 
 /// How far a lane is.
@@ -217,6 +219,12 @@ impl Lane {
     pub(crate) fn is_complete(&self) -> bool {
         let waiting = self.lock().count;
         waiting >= self.tracker.open()
+    }
+
+    /// Makes room for so many endpoints more.
+    pub(crate) fn reserve(&self, more: usize) {
+        self.lock().doors.reserve(more);
+        self.tracker.reserve_endpoints(more);
     }
 
     pub(super) fn add(&self, key: Arc<str>, door: &Arc<Door>) {

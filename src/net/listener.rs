@@ -63,18 +63,16 @@ pub struct Listener {
     /// Set once a server waits at the end.
     resting: Option<Resting>,
     tokens: Tokens,
-    _abandoned: OnDrop,
+    _last: Last,
 }
 
 impl Listener {
-    /// Makes a listener of verified sockets; `abandoned` is called when it is dropped. Has to be
-    /// called on a runtime.
+    /// Makes a listener of verified sockets. Has to be called on a runtime.
     pub(crate) fn new(
         endpoint: Endpoint,
         sockets: Vec<Arc<Socket>>,
         door: Arc<Door>,
         tokens: Tokens,
-        abandoned: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let sockets = sockets
             .into_iter()
@@ -83,13 +81,13 @@ impl Listener {
         Ok(Self {
             sockets,
             next: 0,
+            _last: Last(Arc::clone(&door)),
             door,
             attended: false,
             backoff: Backoff::default(),
             endpoint,
             resting: None,
             tokens,
-            _abandoned: OnDrop(Box::new(abandoned)),
         })
     }
 
@@ -405,11 +403,11 @@ impl Drop for Listener {
 }
 
 /// Says that a listener is gone; the last of its fields, so that its sockets are gone by then.
-struct OnDrop(Box<dyn Fn() + Send + Sync>);
+struct Last(Arc<Door>);
 
-impl Drop for OnDrop {
+impl Drop for Last {
     fn drop(&mut self) {
-        (self.0)();
+        self.0.close();
     }
 }
 

@@ -113,10 +113,12 @@ impl Shared {
             let input = match tell {
                 Told::Departing => Input::Departing,
                 Told::Consenting => Input::Consenting,
+                Told::Abandoned(key) => Input::Abandoned { key },
             };
             // A lifecycle task that has ended has nothing left to send.
             told.send(input).ok();
         });
+        lane.reserve(endpoints);
         Self {
             options,
             generation,
@@ -286,19 +288,9 @@ impl Shared {
 
     pub(crate) async fn open_stream(&self, endpoint: Endpoint) -> Result<Listener, Error> {
         let (claimed, gate) = self.open(&endpoint, Kind::STREAMS).await?;
-        let (queue, key) = (self.queue.clone(), claimed.key.clone());
-        let abandoned = move || {
-            queue.send(Input::Abandoned { key: key.clone() }).ok();
-        };
         let door = Door::new(claimed.key, Arc::clone(&self.lane), gate);
-        Listener::new(
-            endpoint.clone(),
-            claimed.sockets,
-            door,
-            self.tokens.clone(),
-            abandoned,
-        )
-        .map_err(|error| Error::io(format!("could not watch endpoint `{endpoint}`"), error))
+        Listener::new(endpoint.clone(), claimed.sockets, door, self.tokens.clone())
+            .map_err(|error| Error::io(format!("could not watch endpoint `{endpoint}`"), error))
     }
 
     pub(crate) async fn open_udp(&self, endpoint: Endpoint) -> Result<UdpSocket, Error> {

@@ -12,6 +12,7 @@ use super::entry::{Entry, State};
 use super::error::Problem;
 use super::index::{Id, Index};
 use super::kind::Kind;
+use super::options::Options;
 use super::overlap::Claim;
 use super::settings;
 use super::socket::Socket;
@@ -19,7 +20,8 @@ use super::socket::Socket;
 /// All endpoints, in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Endpoints {
-    entries: BTreeMap<Id, Entry>,
+    /// Boxed, since the nodes of a tree that grows at its end are half empty.
+    entries: BTreeMap<Id, Box<Entry>>,
     next: Id,
     index: Index,
     /// Whether one of them is a connection.
@@ -28,6 +30,7 @@ pub(super) struct Endpoints {
 
 impl Endpoints {
     pub(super) fn insert(&mut self, entry: Entry) {
+        let entry = Box::new(entry);
         let id = self.next;
         self.next += 1;
         self.connection |= entry.is_connection();
@@ -40,7 +43,7 @@ impl Endpoints {
         self.next
     }
 
-    pub(super) fn remove(&mut self, id: Id) -> Option<Entry> {
+    pub(super) fn remove(&mut self, id: Id) -> Option<Box<Entry>> {
         let entry = self.entries.remove(&id)?;
         self.index.remove(id, &entry);
         Some(entry)
@@ -124,7 +127,7 @@ impl Endpoints {
                 return None;
             };
             let mut ids = self.index.address(*kind, address);
-            ids.find(|id| self.entries.get(id).is_some_and(may_take))
+            ids.find(|id| self.entries.get(id).is_some_and(|entry| may_take(entry)))
         });
         Ok(found.map(|id| (id, Vec::new())))
     }
@@ -159,13 +162,15 @@ impl Endpoints {
             });
         let adopt = |entry: &mut Entry| {
             for other in others {
-                entry.append(other);
+                entry.append(*other);
             }
             if !is_same {
                 let name = new_name(endpoint, entry).map(str::to_owned);
                 entry.rename(name.as_deref(), target);
             }
-            entry.state = State::Adopted(Some(endpoint.options.clone()));
+            let options = &endpoint.options;
+            let wanted = (*options != Options::default()).then(|| Box::new(options.clone()));
+            entry.state = State::Adopted(wanted);
             let key = Arc::clone(entry.key());
             let mut warnings = Vec::new();
             if entry.missing() > 0 {
@@ -200,7 +205,7 @@ impl Endpoints {
         };
         kinds.iter().find_map(|kind| {
             let id = self.index.address(*kind, address).next()?;
-            let entry = self.entries.get(&id)?;
+            let entry = &**self.entries.get(&id)?;
             let socket = entry.sockets().find(|socket| socket.address() == address)?;
             Some((entry, socket))
         })
@@ -252,7 +257,7 @@ impl Endpoints {
                 .flat_map(move |address| self.index.address(kind, &address.into()))
         });
         let ids = all.into_iter().flatten().chain(some.into_iter().flatten());
-        ids.filter_map(|id| self.entries.get(&id))
+        ids.filter_map(|id| self.entries.get(&id).map(Box::as_ref))
     }
 
     /// Has systemd passed a connection in the place of a socket that listens?
@@ -261,17 +266,17 @@ impl Endpoints {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+        self.entries.values().map(Box::as_ref)
     }
 
     /// Those that came since, with their numbers.
     pub(super) fn iter_from(&self, id: Id) -> impl Iterator<Item = (Id, &Entry)> {
-        self.entries.range(id..).map(|(id, entry)| (*id, entry))
+        self.entries.range(id..).map(|(id, entry)| (*id, &**entry))
     }
 
     /// Lets their states be changed; what they are found by must stay.
-    pub(super) fn for_each_mut(&mut self, change: impl FnMut(&mut Entry)) {
-        self.entries.values_mut().for_each(change);
+    pub(super) fn for_each_mut(&mut self, mut change: impl FnMut(&mut Entry)) {
+        self.entries.values_mut().for_each(|entry| change(entry));
     }
 
     /// Finds an endpoint by [its key](Entry::key); the first of two, if one came late that was bound
@@ -297,12 +302,12 @@ impl Endpoints {
 
     pub(super) fn of_name(&self, name: &str) -> impl Iterator<Item = (Id, &Entry)> {
         let ids = self.index.name(name);
-        ids.filter_map(|id| Some((id, self.entries.get(&id)?)))
+        ids.filter_map(|id| Some((id, &**self.entries.get(&id)?)))
     }
 
     fn of_target(&self, target: &str) -> impl Iterator<Item = (Id, &Entry)> {
         let ids = self.index.target(target);
-        ids.filter_map(|id| Some((id, self.entries.get(&id)?)))
+        ids.filter_map(|id| Some((id, &**self.entries.get(&id)?)))
     }
 
     pub(super) fn ids(&self, is_wanted: impl Fn(&Entry) -> bool) -> Vec<Id> {

@@ -31,8 +31,8 @@ pub(super) struct Entry {
 pub(super) enum State {
     /// The predecessor's, until it has exited.
     Unclaimed,
-    /// Adopted by this generation; the options are still to be set.
-    Adopted(Option<Options>),
+    /// Adopted by this generation; the options are still to be set, if there are some.
+    Adopted(Option<Box<Options>>),
     /// Bound by this generation.
     Bound,
     /// A descriptor that this generation keeps for the next.
@@ -139,7 +139,7 @@ impl Entry {
     }
 
     /// The options that are still to be set; they are to be set once.
-    pub(super) fn take_options(&mut self) -> Option<Options> {
+    pub(super) fn take_options(&mut self) -> Option<Box<Options>> {
         match &mut self.state {
             State::Adopted(options) => options.take(),
             _ => None,

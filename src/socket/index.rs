@@ -1,14 +1,14 @@
 //! Finding endpoints by what they are called and by what they are bound to.
 
 use std::borrow::Borrow;
+use std::collections::BTreeSet;
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeSet, HashSet};
-use std::hash::{BuildHasherDefault, Hash};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use super::address::Address;
 use super::entry::Entry;
-use super::keys::{KeyMap, WordHasher};
+use super::keys::KeyMap;
 use super::kind::Kind;
 use super::overlap;
 
@@ -22,8 +22,8 @@ pub(super) struct Index {
     /// Without the named ones on port 0: their target says nothing about them.
     by_target: Multi<Arc<str>>,
     by_address: Multi<(Kind, Address)>,
-    /// Thousands may have one in common.
-    by_port: KeyMap<(Kind, u16), HashSet<Id, BuildHasherDefault<WordHasher>>>,
+    /// Thousands may have one in common; in the order in which they came.
+    by_port: KeyMap<(Kind, u16), Vec<Id>>,
 }
 
 /// A map with several values for a key.
@@ -34,7 +34,8 @@ struct Multi<K>(KeyMap<K, Ids>);
 #[derive(Debug)]
 enum Ids {
     One(Id),
-    Many(BTreeSet<Id>),
+    #[expect(clippy::box_collection, reason = "as small as the other")]
+    Many(Box<BTreeSet<Id>>),
 }
 
 impl Index {
@@ -53,7 +54,9 @@ impl Index {
             let (kind, address) = (socket.kind(), socket.address());
             if let Some(inet) = address.inet() {
                 let ids = self.by_port.entry((kind, inet.port())).or_default();
-                ids.insert(id);
+                if let Err(place) = ids.binary_search(&id) {
+                    ids.insert(place, id);
+                }
             }
             self.by_address
                 .insert((kind, overlap::canonical(address)), id);
@@ -71,7 +74,9 @@ impl Index {
             let (kind, address) = (socket.kind(), socket.address());
             if let Some(inet) = address.inet() {
                 if let Slot::Occupied(mut ids) = self.by_port.entry((kind, inet.port())) {
-                    ids.get_mut().remove(&id);
+                    if let Ok(place) = ids.get().binary_search(&id) {
+                        ids.get_mut().remove(place);
+                    }
                     if ids.get().is_empty() {
                         ids.remove();
                     }
@@ -105,11 +110,9 @@ impl Index {
     }
 
     /// Everything of this kind on this port, in the order in which it came.
-    pub(super) fn port(&self, kind: Kind, port: u16) -> impl Iterator<Item = Id> + use<> {
+    pub(super) fn port(&self, kind: Kind, port: u16) -> impl Iterator<Item = Id> + use<'_> {
         let ids = self.by_port.get(&(kind, port));
-        let mut ids: Vec<_> = ids.into_iter().flatten().copied().collect();
-        ids.sort_unstable();
-        ids.into_iter()
+        ids.into_iter().flatten().copied()
     }
 }
 
@@ -150,7 +153,7 @@ impl<K: Hash + Eq> Multi<K> {
     {
         let (one, many) = match self.0.get(key) {
             Some(Ids::One(id)) => (Some(*id), None),
-            Some(Ids::Many(ids)) => (None, Some(ids)),
+            Some(Ids::Many(ids)) => (None, Some(ids.as_ref())),
             None => (None, None),
         };
         one.into_iter().chain(many.into_iter().flatten().copied())
@@ -160,7 +163,7 @@ impl<K: Hash + Eq> Multi<K> {
 impl Ids {
     fn insert(&mut self, id: Id) {
         match self {
-            Self::One(one) => *self = Self::Many(BTreeSet::from([*one, id])),
+            Self::One(one) => *self = Self::Many(Box::new(BTreeSet::from([*one, id]))),
             Self::Many(ids) => drop(ids.insert(id)),
         }
     }

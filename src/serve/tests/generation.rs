@@ -40,7 +40,6 @@ impl Generation {
                 Arc::clone(&generation.gate),
             ),
             generation.tokens.clone(),
-            || {},
         );
         (generation, listener.unwrap())
     }
