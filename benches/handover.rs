@@ -5,9 +5,11 @@
 //!
 //! The floor is to spawn a Tokio program, to hand it as many sockets, and to hear that it is up.
 //!
-//! `cargo bench -p handover-benches --bench handover` (three minutes; the first time it builds the peer)
+//! `cargo bench -p handover-benches --bench handover` (three minutes; the first time it builds the peer); with
+//! ` -- 1 1000` behind it, for these numbers of listeners only.
 
 use std::{
+    env,
     error::Error,
     io::{self, IoSlice},
     mem::MaybeUninit,
@@ -35,8 +37,16 @@ fn main() -> Result<ExitCode> {
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     let ecdysis = build_peer("ecdysis")?;
 
+    let chosen: Vec<u16> = env::args()
+        .skip(1)
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let is_chosen = |count| chosen.is_empty() || chosen.contains(&count);
     let mut report = Report::new();
     for (count, rounds, bound) in [(1, 100, 1.5), (1000, 60, 2.0), (10_000, 40, 2.0)] {
+        if !is_chosen(count) {
+            continue;
+        }
         let floor = Floor::new(count)?;
         let program = Path::new(env!("CARGO_BIN_EXE_service"));
         let mut ours = Service::start(program, "alone", count, None)?;

@@ -50,7 +50,9 @@ impl Record {
     /// Records what another generation tells, or what was seen before there was a record.
     pub(crate) fn insert(&self, event: Event) {
         let mut kept = self.lock();
-        if !kept.events.iter().rev().any(|known| **known == event) {
+        let later = kept.events.iter().rev();
+        let mut later = later.take_while(|known| known.at_us >= event.at_us);
+        if !later.any(|known| **known == event) {
             self.keep(&mut kept, Arc::new(event));
         }
     }

@@ -5,7 +5,7 @@
 //! the record says how many, so that the receiver sees when the kernel has cut some off.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::codec::{self, Message};
 use super::failed::Failed;
@@ -63,7 +63,7 @@ pub(crate) enum ToSuccessor {
     /// before it. The last generation knows of all of them.
     Events {
         /// The events; what they look like is no matter of the protocol.
-        events: Vec<Value>,
+        events: Vec<Raw>,
     },
     /// A client of the control socket, whose descriptor rides along, after `Draining`.
     Client {
@@ -156,7 +156,7 @@ pub(crate) enum ToIncumbent {
     /// fails.
     Events {
         /// The events; what they look like is no matter of the protocol.
-        events: Vec<Value>,
+        events: Vec<Raw>,
     },
     /// Somebody who wants to know or to say something, at the other end of the socket whose
     /// descriptor rides along. Answers go there and not into the channel, from which any younger
@@ -174,9 +174,47 @@ pub(crate) enum ToIncumbent {
     Unknown,
 }
 
+/// Something that the protocol passes on as it is, in JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Raw(Box<RawValue>);
+
+impl Raw {
+    /// Writes it down, if it has a form in JSON.
+    pub(crate) fn of(told: &impl Serialize) -> Option<Self> {
+        to_raw_value(told).ok().map(Self)
+    }
+
+    /// Its text.
+    pub(crate) fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Raw {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Raw {}
+
+/// The fields of either `Events`.
+#[derive(Deserialize)]
+struct Events {
+    events: Vec<Raw>,
+}
+
 impl Message for ToSuccessor {
     fn read_long(name: &str, record: &[u8]) -> Option<serde_json::Result<Self>> {
-        (name == "sockets").then(|| serde_json::from_slice(record).map(Self::Sockets))
+        match name {
+            "offer" => Some(serde_json::from_slice(record).map(Self::Offer)),
+            "sockets" => Some(serde_json::from_slice(record).map(Self::Sockets)),
+            "events" => Some(
+                serde_json::from_slice(record).map(|Events { events }| Self::Events { events }),
+            ),
+            _ => None,
+        }
     }
 }
 
@@ -187,17 +225,32 @@ impl Message for ToIncumbent {
             keys: Vec<String>,
         }
 
-        (name == "claims").then(|| {
-            let Claims { keys } = serde_json::from_slice(record)?;
-            Ok(Self::Claims { keys })
-        })
+        #[derive(Deserialize)]
+        struct Ready {
+            #[serde(default)]
+            claimed: Vec<String>,
+        }
+
+        match name {
+            "claims" => {
+                Some(serde_json::from_slice(record).map(|Claims { keys }| Self::Claims { keys }))
+            }
+            "ready" => Some(
+                serde_json::from_slice(record).map(|Ready { claimed }| Self::Ready { claimed }),
+            ),
+            "events" => Some(
+                serde_json::from_slice(record).map(|Events { events }| Self::Events { events }),
+            ),
+            _ => None,
+        }
     }
 }
 
 impl ToSuccessor {
     /// Tells events in as many records as they need.
-    pub(crate) fn events(events: Vec<Value>) -> impl Iterator<Item = Self> {
-        codec::split(events, codec::length_of, |_| 0, 0).map(|events| Self::Events { events })
+    pub(crate) fn events(events: Vec<Raw>) -> impl Iterator<Item = Self> {
+        codec::split(events, |event: &Raw| event.text().len(), |_| 0, 0)
+            .map(|events| Self::Events { events })
     }
 
     /// Returns the tag, for texts.

@@ -24,7 +24,7 @@ pub(crate) use codec::{Garbage, MAX_RECORD, decode, encode};
 pub(crate) use failed::Failed;
 pub(crate) use failure::{Abort, Cause, Failure, Outcome, Refusal, Stage};
 pub(crate) use incumbent::Incumbent;
-pub(crate) use message::{ALL_OFFERED, ToIncumbent, ToSuccessor};
+pub(crate) use message::{ALL_OFFERED, Raw, ToIncumbent, ToSuccessor};
 pub(crate) use migration::{Connection, Consent, Manner};
 pub(crate) use offer::{Offer, Older, Role};
 pub(crate) use sockets::Sockets;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -85,13 +85,14 @@ impl Handover {
         }
     }
 
-    /// Starts a successor, on a thread that may wait for `execve(2)`. It is not one of the
-    /// runtime's: those may all be taken by the service, and a trigger would wait for ever.
+    /// Starts a successor.
     ///
-    /// The Offer is made up while that thread comes to run and prepares itself, and lies in the channel when the
-    /// program is executed: a successor whose predecessor dies at once finds all the same what it
-    /// needs in order to serve. Only where there are hundreds of sockets they are sent while the
-    /// program starts.
+    /// The Offer lies in the channel when the program is executed: a successor whose predecessor dies
+    /// at once finds all the same what it needs in order to serve. Only where there are hundreds of
+    /// sockets they are sent while the program starts, by a thread that is none of the runtime's:
+    /// those may all be taken by the service. With fewer, the calling thread stands still until the
+    /// program is executed, some hundred microseconds, which a thread of its own would take as well
+    /// to come to life and to end.
     ///
     /// # Errors
     ///
@@ -105,17 +106,14 @@ impl Handover {
     where
         L: Iterator<Item = Letter> + Send + Sync + 'static,
     {
-        let (order, orders) = mpsc::channel::<(Resolved, Channel, OwnedFd)>();
-        let (go, start) = mpsc::channel();
+        let (channel, theirs) = Channel::pair()?;
+        let (pipe, stderr) = stdio::pipe()?;
+        let program = program()?;
+        channel.set_nonblocking(true)?;
+        let pipe = Arc::new(pipe);
         let (handover, queue) = (self.number, self.queue.clone());
         let work = move || {
-            let Ok((program, channel, stderr)) = orders.recv() else {
-                return;
-            };
-            let launch = launch(&program, &blocked, channel, stderr);
-            if start.recv().is_err() {
-                return;
-            }
+            let launch = launch(&program, &blocked, theirs, stderr);
             let result = launch.and_then(Launch::start);
             let spawned = Input::Spawned { handover, result };
             if let Err(SendError(Input::Spawned {
@@ -126,30 +124,24 @@ impl Handover {
                 abandon(process);
             }
         };
-        std::thread::Builder::new()
-            .name("handover-spawn".to_owned())
-            .spawn(work)?;
-
-        let (channel, theirs) = Channel::pair()?;
-        let (pipe, stderr) = stdio::pipe()?;
-        // It cannot have gone: it waits for this, and then for the word to start.
-        order.send((program()?, theirs, stderr)).ok();
-        channel.set_nonblocking(true)?;
-        let pipe = Arc::new(pipe);
+        let mut work = Some(work);
         let post = |letter: &Letter| letter.post(&channel).is_ok();
-        let mut kept = None;
+        let (mut kept, mut thread) = (None, Ok(()));
         let mut announce = |letter: Letter, sockets| {
             kept = (!post(&letter)).then_some(letter);
             if sockets > MAX_DESCRIPTORS {
-                go.send(()).ok();
+                let builder = std::thread::Builder::new().name("handover-spawn".to_owned());
+                thread = work
+                    .take()
+                    .map_or(Ok(()), |work| builder.spawn(work).map(drop));
             }
         };
         let letters = offer(Lent::Other(Arc::clone(&pipe)), &mut announce)?;
+        thread?;
         let mut letters = kept.into_iter().chain(letters).peekable();
-        let first = letters.next_if(post);
-        go.send(()).ok();
-        if first.is_some() {
-            while letters.next_if(post).is_some() {}
+        while letters.next_if(post).is_some() {}
+        if let Some(work) = work {
+            work();
         }
         self.unsent = Unsent(Box::new(letters));
         self.channel = Some(channel);

@@ -347,6 +347,7 @@ impl Engine {
     /// Lets the last words to a neighbour reach it; one that does not read them sees the end. A
     /// predecessor that does not hear of a stop takes the end for a crash, and serves again.
     pub(super) async fn flush(&mut self) {
+        self.hear_all();
         if let Some(handover) = &mut self.handover {
             handover.finish_forwarding().await;
         }

@@ -350,7 +350,7 @@ impl Engine {
     pub(super) fn heard_from_older(&mut self, generation: u32, record: Record) {
         match decode::<ToSuccessor>(&record.bytes) {
             Ok(ToSuccessor::Events { events }) => {
-                self.hear_events(events, |event| self.is_of_others(event));
+                self.hear_later(events);
             }
             Ok(ToSuccessor::Client { state }) => {
                 self.take_client(record.descriptors.into_iter().next(), state);

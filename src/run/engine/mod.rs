@@ -7,6 +7,7 @@ mod lane;
 mod successor;
 mod telling;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +15,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -32,7 +34,7 @@ use super::start::{Inheritance, Offered};
 use crate::lifecycle::event::What;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::token::Token;
-use crate::protocol::{self, ALL_OFFERED, Abort, Failed, Incumbent, Stage, Successor};
+use crate::protocol::{self, ALL_OFFERED, Abort, Failed, Incumbent, Raw, Stage, Successor};
 use crate::socket::Mark;
 use crate::sys::inherited::Start;
 use crate::sys::log;
@@ -149,6 +151,8 @@ pub(crate) struct Engine {
 
     /// The task that runs `on_active` and writes the pid file.
     active: Option<JoinHandle<()>>,
+    /// What older generations have told and this one has not heard.
+    unheard: VecDeque<Raw>,
     /// Tells the successor what happens.
     telling: Option<Telling>,
     /// Whether Unix paths and the pid file are this generation's to remove.
@@ -211,6 +215,7 @@ impl Engine {
             asking: None,
             waiting: None,
             active: None,
+            unheard: VecDeque::new(),
             telling: None,
             lame_duck: LameDuck::Not,
             undecided: false,
@@ -266,13 +271,24 @@ impl Engine {
 
     /// Runs until this generation has ended, or until nothing but main is left.
     pub(crate) async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) -> Course {
-        self.tell_of_the_start();
-        self.later(READY_OVERDUE, Input::ReadyOverdue);
         for action in std::mem::take(&mut self.unperformed) {
             self.perform_as_successor(action);
         }
-        while let Some(input) = inputs.recv().await {
+        self.later(READY_OVERDUE, Input::ReadyOverdue);
+        let mut next = inputs.try_recv().ok();
+        // A main that has next to nothing to do is ready by now, and its word goes first.
+        let mut is_untold = matches!(next, Some(Input::Ready));
+        if !is_untold {
+            self.tell_of_the_start();
+        }
+        while let Some(input) = match next.take() {
+            None => self.next(&mut inputs).await,
+            next => next,
+        } {
             self.step(input).await;
+            if std::mem::take(&mut is_untold) {
+                self.tell_of_the_start();
+            }
             if self.has_ended() {
                 break;
             }
@@ -290,14 +306,32 @@ impl Engine {
         Course::Over(self.finish())
     }
 
+    /// The next input; what can wait is done while there is none.
+    async fn next(&mut self, inputs: &mut mpsc::UnboundedReceiver<Input>) -> Option<Input> {
+        loop {
+            match inputs.try_recv() {
+                Err(TryRecvError::Empty) if !self.unheard.is_empty() => {
+                    self.guarded(Self::hear_some);
+                    tokio::task::yield_now().await;
+                }
+                Err(_) => return inputs.recv().await,
+                Ok(input) => return Some(input),
+            }
+        }
+    }
+
     async fn step(&mut self, input: Input) {
         log::trace!(?input, "input");
         if matches!(input, Input::Departing) && !self.shared.lane.is_complete() {
             // Whoever leaves at the same time leaves in the same record.
             tokio::task::yield_now().await;
         }
-        // An error of this library must not take the service down, nor its way to end.
-        if catch_unwind(AssertUnwindSafe(|| self.take(input))).is_err() {
+        self.guarded(|engine| engine.take(input));
+    }
+
+    /// An error of this library must not take the service down, nor its way to end.
+    fn guarded(&mut self, act: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
             log::error!(
                 generation = self.shared.generation,
                 pid = std::process::id(),
@@ -338,12 +372,13 @@ impl Engine {
                     elapsed_ms,
                     "ready"
                 );
-                self.note(What::Ready {});
                 let (all, mut claimed) = self.shared.store.claimed_keys(self.inherited_until);
                 if all {
                     claimed.push(ALL_OFFERED.to_owned());
                 }
                 self.succeed(protocol::successor::Event::Ready { claimed });
+                // What waits for it has been sent.
+                self.note(What::Ready {});
             }
             Input::NotReady => {
                 let failed = self.init_failure("an on_ready failed".to_owned());

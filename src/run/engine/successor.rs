@@ -68,7 +68,7 @@ impl Engine {
             });
         }
         if let ToSuccessor::Events { events } = message {
-            return self.hear_events(events, |event| self.is_of_others(event));
+            return self.hear_later(events);
         }
         if let ToSuccessor::Client { state } = message {
             let socket = record.descriptors.into_iter().next();
@@ -101,6 +101,7 @@ impl Engine {
 
     /// What follows from the predecessor's death whatever the machine makes of it.
     pub(super) fn predecessor_gone(&mut self) {
+        self.hear_all();
         if let Some(predecessor) = &self.shared.predecessor {
             predecessor.exited.cancel();
             self.older_ended(predecessor.generation);
@@ -335,6 +336,7 @@ impl Engine {
 
     /// Takes a generation off the list of those that drain, if it is on it.
     pub(super) fn older_ended(&mut self, generation: u32) {
+        self.hear_all();
         let Some(at) = self.older.iter().position(|o| o.generation == generation) else {
             return;
         };

@@ -11,7 +11,7 @@ use super::Engine;
 use super::incumbent::letter;
 use crate::lifecycle::event::Event;
 use crate::lifecycle::token::Token;
-use crate::protocol::{EVENTS, ToIncumbent, ToSuccessor, encode};
+use crate::protocol::{EVENTS, Raw, ToIncumbent, ToSuccessor, encode};
 use crate::run::handover::Handover;
 use crate::run::peer::Letter;
 use crate::sys::log;
@@ -49,6 +49,7 @@ impl Engine {
                 .filter_map(|message| letter(&message, Vec::new()))
                 .for_each(|letter| sender.send(letter));
         };
+        self.hear_all();
         let (before, mut news) = self.shared.record.watch();
         let over = Token::new();
         let ended = over.clone();
@@ -96,17 +97,33 @@ impl Engine {
     }
 
     /// Records what a neighbour tells and can know of.
-    pub(super) fn hear_events(
-        &self,
-        events: Vec<serde_json::Value>,
-        can_know: impl Fn(&Event) -> bool,
-    ) {
+    pub(super) fn hear_events(&self, events: Vec<Raw>, can_know: impl Fn(&Event) -> bool) {
         for event in events {
-            match serde_json::from_value::<Event>(event) {
+            match serde_json::from_str::<Event>(event.text()) {
                 Ok(event) if can_know(&event) => self.shared.record.insert(event),
                 Ok(event) => log::debug!(?event, "not an event that a neighbour can know of"),
                 Err(error) => log::debug!(%error, "not an event"),
             }
+        }
+    }
+
+    /// Keeps what an older generation tells until there is nothing else to do: all that it remembers
+    /// comes at once, just when its connections do.
+    pub(super) fn hear_later(&mut self, events: Vec<Raw>) {
+        self.unheard.extend(events);
+    }
+
+    /// Hears some of what was kept.
+    pub(super) fn hear_some(&mut self) {
+        let some = self.unheard.len().min(AT_ONCE);
+        let events = self.unheard.drain(..some).collect();
+        self.hear_events(events, |event| self.is_of_others(event));
+    }
+
+    /// Hears all that was kept, ahead of something that has happened since.
+    pub(super) fn hear_all(&mut self) {
+        while !self.unheard.is_empty() {
+            self.hear_some();
         }
     }
 
@@ -118,7 +135,9 @@ impl Engine {
 }
 
 /// Events as a neighbour is told them. One that only a newer generation knows has no form here.
-fn as_json<'a>(events: impl Iterator<Item = &'a Arc<Event>>) -> Vec<serde_json::Value> {
-    let events = events.map(|event| serde_json::to_value(&**event));
-    events.filter_map(Result::ok).collect()
+fn as_json<'a>(events: impl Iterator<Item = &'a Arc<Event>>) -> Vec<Raw> {
+    events.filter_map(|event| Raw::of(&**event)).collect()
 }
+
+/// How many events are heard before others have their turn.
+const AT_ONCE: usize = 8;
