@@ -25,6 +25,8 @@ impl Engine {
         if self.drain.is_some() {
             return;
         }
+        // What older generations have counted is in the account.
+        self.hear_all();
         let shared = Arc::clone(&self.shared);
         shared.want_news(true);
         let timeout = match is_stop {

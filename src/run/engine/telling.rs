@@ -49,7 +49,6 @@ impl Engine {
                 .filter_map(|message| letter(&message, Vec::new()))
                 .for_each(|letter| sender.send(letter));
         };
-        self.hear_all();
         let (before, mut news) = self.shared.record.watch();
         let over = Token::new();
         let ended = over.clone();

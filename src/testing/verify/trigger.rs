@@ -332,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_is_not_ended_by_a_signal_that_it_does_not_handle() {
         let service = crate::testing::Program::new("sh")
-            .args(["-c", "trap '' USR1; echo up; while :; do sleep 1000; done"])
+            .args(["-c", "trap '' USR1; echo up; exec sleep 1000"])
             .start()
             .unwrap();
         service.output().find("up").await;
