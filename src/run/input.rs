@@ -60,6 +60,8 @@ pub(crate) enum Input {
     Predecessor(FromPeer),
     /// From an older generation, whose lane this one has taken over.
     Older { generation: u32, record: Record },
+    /// An older generation, whose lane this one has taken over, has said its last.
+    LaneOver { generation: u32 },
     /// What older generations had sent has been answered: the rest is the successor's to read.
     LanesGivenUp,
     /// An older generation has ended.

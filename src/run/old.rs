@@ -82,9 +82,11 @@ impl Old {
         let channel = Channel::from(self.channel.as_fd().try_clone_to_owned()?);
         let failed = move |error| log::debug!(generation, %error, "it does not listen");
         let lane = Peer::new(channel, failed)?;
-        lane.read(move |record| {
-            queue.send(Input::Older { generation, record }).ok();
-        });
+        let over = queue.clone();
+        lane.read(
+            move |record| drop(queue.send(Input::Older { generation, record })),
+            move || drop(over.send(Input::LaneOver { generation })),
+        );
         Ok(lane)
     }
 

@@ -218,8 +218,13 @@ impl Peer {
         });
     }
 
-    /// Reads what an older generation says, whose end is looked for elsewhere.
-    pub(crate) fn read(&self, tell: impl Fn(Record) + Send + Sync + 'static) {
+    /// Reads what an older generation says, whose end is looked for elsewhere; `over` is called when
+    /// nobody can say more.
+    pub(crate) fn read(
+        &self,
+        tell: impl Fn(Record) + Send + Sync + 'static,
+        over: impl FnOnce() + Send + 'static,
+    ) {
         let link = Arc::clone(&self.link);
         tokio::spawn(async move {
             let tell = |from| match from {
@@ -230,6 +235,7 @@ impl Peer {
                 FromPeer::Gone(_) | FromPeer::Deserted => {}
             };
             read(&link, &tell).await;
+            over();
         });
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Takes ownership of a descriptor that the kernel has just given to this process, or that its
 /// starter left open for it. Only the latter is not CLOEXEC yet.
@@ -31,6 +32,14 @@ pub(crate) fn set_nonblocking(fd: &impl AsFd, nonblocking: bool) -> io::Result<(
     Ok(())
 }
 
+/// Whether nothing is left in a pipe, and nobody can write into it.
+pub(crate) fn has_ended(pipe: &impl AsFd) -> bool {
+    let mut poll_fd = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+    let seen = poll(&mut poll_fd, PollTimeout::ZERO).is_ok();
+    let events = poll_fd[0].revents().unwrap_or(PollFlags::empty());
+    seen && events.contains(PollFlags::POLLHUP) && !events.contains(PollFlags::POLLIN)
+}
+
 /// Whether the number names an open descriptor.
 pub(super) fn is_open(raw: RawFd) -> bool {
     std::path::Path::new(&format!("/proc/self/fd/{raw}"))
@@ -42,4 +51,21 @@ pub(super) fn is_open(raw: RawFd) -> bool {
 pub(crate) fn identity(fd: &impl AsFd) -> io::Result<(u64, u64)> {
     let stat = nix::sys::stat::fstat(fd)?;
     Ok((stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::stdio;
+
+    #[test]
+    fn a_pipe_has_ended_when_it_is_empty_and_nobody_can_write() {
+        let (read, write) = stdio::pipe().expect("a pipe");
+        assert!(!has_ended(&read), "somebody can write");
+        nix::unistd::write(&write, b"x").expect("room");
+        drop(write);
+        assert!(!has_ended(&read), "something is in it");
+        nix::unistd::read(&read, &mut [0]).expect("what was written");
+        assert!(has_ended(&read));
+    }
 }

@@ -58,8 +58,8 @@ pub(super) struct Lanes {
     released: bool,
     /// Whether they are the successor's.
     given_up: bool,
-    /// The channels that this generation reads beside its predecessor's, by generation. Those of
-    /// generations that have ended stay: what they have sent last may still have to be taken.
+    /// The channels that this generation reads beside its predecessor's, by generation; each until
+    /// its end, since what a generation has sent last may have to be taken when it has gone.
     peers: HashMap<u32, Peer>,
 }
 
@@ -306,6 +306,11 @@ impl Engine {
         if self.shared.is_orphan() {
             self.take_over_lanes();
         }
+    }
+
+    /// Everything was heard that an old generation has said.
+    pub(super) fn forget_lane(&mut self, generation: u32) {
+        self.lanes.peers.remove(&generation);
     }
 
     /// Leaves the lanes to the successor, once nobody before this generation reads them and this one

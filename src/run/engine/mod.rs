@@ -428,6 +428,7 @@ impl Engine {
             Input::Unsent { batch } => self.unsent(batch),
             Input::LaneOverdue { epoch } => self.shared.lane.decide(epoch),
             Input::Older { generation, record } => self.heard_from_older(generation, record),
+            Input::LaneOver { generation } => self.forget_lane(generation),
             Input::LanesGivenUp => self.tell_successor(&protocol::ToSuccessor::Lanes {}),
             Input::HooksDrained => self.hooks_drained(),
             Input::Quiet => {}

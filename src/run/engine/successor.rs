@@ -25,7 +25,7 @@ use crate::run::shared::Shared;
 use crate::run::start::{Refused, adopt};
 use crate::sys::channel::truncated;
 use crate::sys::log;
-use crate::sys::{process, stdio};
+use crate::sys::{fd, process, stdio};
 
 impl Engine {
     pub(super) fn heard_from_predecessor(&mut self, from: FromPeer) {
@@ -120,14 +120,15 @@ impl Engine {
         }
     }
 
-    /// The pipes of standard errors into which a child may still write.
+    /// The pipes of standard errors into which a child may still write, or has written.
     pub(super) fn open_stderr_pipes(&self) -> Vec<Arc<OwnedFd>> {
         let waiting = self
             .offered
             .iter()
             .flat_map(|offered| &offered.stderr_pipes);
         let forwarded = self.stderr_pipes.iter().filter_map(Weak::upgrade);
-        waiting.map(Arc::clone).chain(forwarded).collect()
+        let open = waiting.map(Arc::clone).chain(forwarded);
+        open.filter(|pipe| !fd::has_ended(pipe)).collect()
     }
 
     pub(super) fn perform_as_successor(&mut self, action: successor::Action) {
