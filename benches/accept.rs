@@ -1,13 +1,15 @@
 //! Claim: to accept from a `handover::Listener`, counted and bounded by the drain, costs at most 3 % of a connection that
 //! asks one thing and ends, with a control socket, metrics and the record of what happens beside it, compared with Tokio's own accept loop, and with one that counts by tokio-util's tracker.
 //!
-//! `cargo bench -p handover-benches --bench accept` (two minutes)
+//! `cargo bench -p handover-benches --bench accept` (a minute); with ` -- alone` behind it, without what stands beside
+//! the listener, to see what that costs.
 
 use std::{
+    env,
     error::Error,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
-    process::ExitCode,
+    process::{self, ExitCode},
     time::Instant,
 };
 
@@ -23,11 +25,13 @@ use tokio_util::task::TaskTracker;
 fn main() -> ExitCode {
     // One thread serves and one asks: there are not more processors on many machines.
     // What operators have is there, with the record that the control socket brings, and what it costs is in it.
-    Builder::new()
-        .flavor(Flavor::CurrentThread)
-        .control(format!("unix:@handover-bench-{}", std::process::id()))
-        .metrics()
-        .run(compare)
+    let mut builder = Builder::new().flavor(Flavor::CurrentThread);
+    if !env::args().any(|argument| argument == "alone") {
+        builder = builder
+            .control(format!("unix:@handover-bench-{}", process::id()))
+            .metrics();
+    }
+    builder.run(compare)
 }
 
 async fn compare(cx: Context) -> Result<ExitCode, Box<dyn Error>> {
