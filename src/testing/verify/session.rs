@@ -499,13 +499,28 @@ impl Session {
     async fn rejected(&mut self, at: Instant, pulled: &mut Pulled) -> Result<Duration, String> {
         let until = at + self.plan.timeout;
         let (mut seen, mut over) = (false, None);
+        let before = self.service.output().lines().len();
+        let mut heard = (before, at);
         loop {
             let fresh = self.fresh();
             seen |= !fresh.is_empty();
             if seen && fresh.is_empty() {
                 over.get_or_insert_with(Instant::now);
             }
-            if let Ok((_, member)) = self.who_answers().await {
+            // One that has come and gone between two looks has left a word.
+            let lines = self.service.output().lines().len();
+            if lines != heard.0 {
+                heard = (lines, Instant::now());
+            }
+            if !seen && lines != before && heard.1.elapsed() > GIVEN_UP {
+                (seen, over) = (true, Some(heard.1));
+            }
+            // While nobody is there yet, a question would only keep this from looking.
+            let answering = match seen {
+                true => self.who_answers().await.ok(),
+                false => None,
+            };
+            if let Some((_, member)) = answering {
                 if !self.earlier.contains(&member) {
                     return Err(format!(
                         "process {} answers, though it was to fail",
