@@ -1,6 +1,6 @@
 //! Claim: `handover::axum::serve` answers at least 0.98 times as many requests a second as `axum::serve`.
 //!
-//! `cargo bench -p handover-benches --bench axum` (eight minutes; needs `wrk` and `h2load`)
+//! `cargo bench -p handover-benches --bench axum` (eight minutes; needs `wrk` and `h2load`); with ` -- HTTP/2` behind it, for that only
 
 use std::{error::Error, process::ExitCode};
 

@@ -9,7 +9,6 @@
 //! ` -- 1 1000` behind it, for these numbers of listeners only.
 
 use std::{
-    env,
     error::Error,
     io::{self, IoSlice},
     mem::MaybeUninit,
@@ -23,7 +22,7 @@ use std::{
     time::Instant,
 };
 
-use handover_benches::{Bound, Program, Report, Rounds, Unit, address, build_peer};
+use handover_benches::{Bound, Program, Report, Rounds, Unit, address, build_peer, is_chosen};
 use nix::sys::{
     resource::{Resource, getrlimit, setrlimit},
     signal::Signal,
@@ -37,14 +36,14 @@ fn main() -> Result<ExitCode> {
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     let ecdysis = build_peer("ecdysis")?;
 
-    let chosen: Vec<u16> = env::args()
-        .skip(1)
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    let is_chosen = |count| chosen.is_empty() || chosen.contains(&count);
     let mut report = Report::new();
     for (count, rounds, bound) in [(1, 100, 1.5), (1000, 60, 2.0), (10_000, 40, 2.0)] {
-        if !is_chosen(count) {
+        let listeners = if count == 1 {
+            "1 listener".to_owned()
+        } else {
+            format!("{count} listeners")
+        };
+        if !is_chosen(&listeners) {
             continue;
         }
         let floor = Floor::new(count)?;
@@ -68,11 +67,6 @@ fn main() -> Result<ExitCode> {
             }
         })?;
 
-        let listeners = if count == 1 {
-            "1 listener".to_owned()
-        } else {
-            format!("{count} listeners")
-        };
         let serving = rounds.compare(
             &format!("{listeners}: the new process serves"),
             Unit::Seconds,

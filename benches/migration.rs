@@ -2,7 +2,7 @@
 //!
 //! The floor is to pass as many descriptors of established connections from one Tokio program to the next.
 //!
-//! `cargo bench -p handover-benches --bench migration` (a minute)
+//! `cargo bench -p handover-benches --bench migration` (a minute); with ` -- 10000` behind it, for that number of connections only
 
 use std::{
     error::Error,
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use handover_benches::{Bound, Program, Report, Rounds, Unit, now};
+use handover_benches::{Bound, Program, Report, Rounds, Unit, is_chosen, now};
 use nix::sys::{
     resource::{Resource, getrlimit, setrlimit},
     signal::Signal,
@@ -25,6 +25,13 @@ fn main() -> Result<ExitCode> {
 
     let mut report = Report::new();
     for (count, rounds) in [(1, 60), (100, 60), (10_000, 30)] {
+        let connections = match count {
+            1 => "1 connection".to_owned(),
+            _ => format!("{count} connections"),
+        };
+        if !is_chosen(&connections) {
+            continue;
+        }
         let mut ours = Service::start(Path::new(env!("CARGO_BIN_EXE_mover")), count)?;
         let mut floor = Service::start(Path::new(env!("CARGO_BIN_EXE_passing")), count)?;
         let rounds = Rounds::measure(&["handover", "floor"], rounds, |contender| {
@@ -37,10 +44,6 @@ fn main() -> Result<ExitCode> {
         })?;
         ours.ask()?;
 
-        let connections = match count {
-            1 => "1 connection".to_owned(),
-            _ => format!("{count} connections"),
-        };
         let moved = rounds.compare(
             &format!("{connections}: the new process has all"),
             Unit::Seconds,

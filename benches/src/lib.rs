@@ -4,6 +4,7 @@
 //! each claim is the median of the ratios of at least 30 interleaved pairs, with the 95 % bootstrap interval of
 //! that median, and a bench fails only if the whole interval lies beyond the bound.
 
+mod chosen;
 mod claim;
 mod clock;
 mod comparison;
@@ -13,6 +14,7 @@ mod program;
 mod report;
 mod statistics;
 
+pub use chosen::is_chosen;
 pub use claim::{Bound, Claim, Verdict};
 pub use clock::now;
 pub use comparison::{Comparison, Rounds, Unit};
