@@ -4,7 +4,7 @@
 
 use std::{convert::Infallible, env, error::Error};
 
-use axum::{Router, routing::get};
+use axum::{Router, routing::get, serve::ListenerExt};
 use handover::Context;
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::{
@@ -29,6 +29,10 @@ async fn main(cx: Context) -> Result<(), Box<dyn Error>> {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             cx.ready().await?;
             println!("serving {}", listener.local_addr()?);
+            // As ours does by itself.
+            let listener = listener.tap_io(|stream| {
+                stream.set_nodelay(true).ok();
+            });
             axum::serve(listener, app).await?;
         }
         Some("handover-hyper") => {
@@ -43,6 +47,7 @@ async fn main(cx: Context) -> Result<(), Box<dyn Error>> {
             println!("serving {}", listener.local_addr()?);
             loop {
                 let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
                 tokio::spawn(async move {
                     auto::Builder::new(TokioExecutor::new())
                         .serve_connection(TokioIo::new(stream), service_fn(hello))

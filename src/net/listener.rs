@@ -248,7 +248,7 @@ impl Listener {
 
     /// Sends small segments at once, unless the endpoint says something about that: what is accepted
     /// inherits it.
-    #[cfg(feature = "tonic")]
+    #[cfg(feature = "hyper")]
     pub(crate) fn no_delay_by_default(&self) {
         if self.endpoint.options().no_delay.is_some() {
             return;

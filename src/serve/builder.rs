@@ -24,6 +24,10 @@ use crate::net::listener::Listener;
 /// it has accepted has ended, upgraded ones included, or the drain was aborted. It can be awaited together with other
 /// servers; dropping it stops the accepting, while the connections go on and drain.
 ///
+/// Small segments are sent at once (`TCP_NODELAY`), unless the endpoint says otherwise
+/// ([`Endpoint::no_delay`](crate::Endpoint::no_delay)): a response of HTTP/2, and one behind another in a pipeline,
+/// would wait for the client's delayed acknowledgement, 40 ms and more.
+///
 /// # Examples
 ///
 /// ```no_run
@@ -54,7 +58,11 @@ pub struct Serve<A, L = Listener> {
 }
 
 impl<A, L> Serve<A, L> {
-    pub(crate) fn new(listener: L, app: A) -> Self {
+    pub(crate) fn new(listener: L, app: A) -> Self
+    where
+        L: Accept,
+    {
+        listener.listener().no_delay_by_default();
         Self {
             listener,
             app,

@@ -38,9 +38,6 @@ pub use super::health::{Health, HealthService};
 /// serves both, whatever the client speaks (see below). Handlers find tonic's `remote_addr` and `local_addr` in the
 /// requests of gRPC, and axum's `ConnectInfo<SocketAddr>` and `ConnectInfo<Peer>` in the others.
 ///
-/// As with tonic's own server, small messages are sent at once (`TCP_NODELAY`), unless the endpoint says otherwise
-/// ([`Endpoint::no_delay`](crate::Endpoint::no_delay)).
-///
 /// # The drain
 ///
 /// Clients are told with a GOAWAY that refuses nothing, then with one that names the last stream; they open their
@@ -98,7 +95,6 @@ pub use super::health::{Health, HealthService};
 ///
 /// A dropped server accepts no more; nothing that it has accepted is lost.
 pub fn serve<L: Accept>(listener: L, routes: impl Into<Routes>) -> Serve<App, L> {
-    listener.listener().no_delay_by_default();
     let closing = listener.listener().closing();
     // As `Routes::prepare` does: done once, and not for each connection.
     let router = routes.into().prepare().into_axum_router();

@@ -183,8 +183,9 @@ impl Endpoint {
         self
     }
 
-    /// Says whether accepted TCP connections send small segments at once (`TCP_NODELAY`); by
-    /// default the kernel delays them.
+    /// Says whether accepted TCP connections send small segments at once (`TCP_NODELAY`). By default
+    /// those do that are served by a server of this crate; of others the kernel delays small segments
+    /// until the client has acknowledged what was sent before (`tcp(7)`).
     pub fn no_delay(mut self, no_delay: bool) -> Self {
         self.options.no_delay = Some(no_delay);
         self
