@@ -63,14 +63,23 @@ impl Activity {
         self.set_ending(Ending::Plain);
     }
 
-    /// Opens an exchange: a request head is complete.
+    /// Opens an exchange of HTTP/1: a request head is complete.
     pub(crate) fn begin(self: &Arc<Self>) -> Exchange {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.served.store(true, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
         self.sight_lost.store(false, Ordering::Relaxed);
         self.body_left.store(false, Ordering::Relaxed);
-        Exchange(Arc::clone(self))
+        Exchange(Some(Arc::clone(self)))
+    }
+
+    /// Notes a request of HTTP/2. Nobody asks whether one is open, and their tasks, on several threads, would contend
+    /// for the account.
+    pub(crate) fn begin_stream(&self) -> Exchange {
+        if !self.has_served() {
+            self.served.store(true, Ordering::Relaxed);
+        }
+        Exchange(None)
     }
 
     /// Notes that bytes were read from the peer.
@@ -163,23 +172,28 @@ impl Activity {
 ///
 /// Its parts hold one each: the call, the body that is read, the body that is written. The last one ends it.
 #[derive(Debug)]
-pub(crate) struct Exchange(Arc<Activity>);
+pub(crate) struct Exchange(Option<Arc<Activity>>);
 
 impl Exchange {
-    pub(crate) fn activity(&self) -> &Activity {
-        &self.0
+    /// The account that it is open in; `None` for HTTP/2.
+    pub(crate) fn activity(&self) -> Option<&Activity> {
+        self.0.as_deref()
     }
 }
 
 impl Clone for Exchange {
     fn clone(&self) -> Self {
-        self.0.open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(&self.0))
+        if let Some(activity) = &self.0 {
+            activity.open.fetch_add(1, Ordering::Relaxed);
+        }
+        Self(self.0.clone())
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Release);
+        if let Some(activity) = &self.0 {
+            activity.open.fetch_sub(1, Ordering::Release);
+        }
     }
 }

@@ -39,8 +39,8 @@ struct Unread {
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        if !self.ended {
-            self.exchange.activity().leave_body();
+        if let (false, Some(activity)) = (self.ended, self.exchange.activity()) {
+            activity.leave_body();
         }
     }
 }

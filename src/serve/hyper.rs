@@ -185,8 +185,8 @@ impl<S: HttpService> Application for Adapted<S> {
     type Future = S::Future;
 
     fn call(&self, request: Request<Incoming>, exchange: &Exchange) -> S::Future {
-        if !request.body().is_end_stream() {
-            exchange.activity().lose_sight();
+        if let (false, Some(activity)) = (request.body().is_end_stream(), exchange.activity()) {
+            activity.lose_sight();
         }
         self.0.call(request)
     }

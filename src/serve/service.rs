@@ -55,8 +55,11 @@ impl<S: Application> Service<Request<Incoming>> for ExchangeService<S> {
     type Future = ExchangeFuture<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let exchange = self.activity.begin();
         let version = request.version();
+        let exchange = match version < Version::HTTP_2 {
+            true => self.activity.begin(),
+            false => self.activity.begin_stream(),
+        };
         let tunnel = request.method() == Method::CONNECT;
         let response = self.service.call(request, &exchange);
         ExchangeFuture {
@@ -96,15 +99,16 @@ where
             .exchange
             .take()
             .expect("a future is not polled after it has resolved");
-        let upgrades = response.status() == StatusCode::SWITCHING_PROTOCOLS
-            || (*this.tunnel && response.status().is_success());
-        if upgrades {
-            // It is the application's from here on, which goes on reading from it.
-            exchange.activity().set_moves(false);
-        }
-        if *this.version < Version::HTTP_2 && !upgrades && exchange.activity().is_last_response() {
-            announce_close(&mut response, *this.version);
-            exchange.activity().set_ending(Ending::Lingering);
+        if let Some(activity) = exchange.activity() {
+            let upgrades = response.status() == StatusCode::SWITCHING_PROTOCOLS
+                || (*this.tunnel && response.status().is_success());
+            if upgrades {
+                // It is the application's from here on, which goes on reading from it.
+                activity.set_moves(false);
+            } else if activity.is_last_response() {
+                announce_close(&mut response, *this.version);
+                activity.set_ending(Ending::Lingering);
+            }
         }
         Poll::Ready(Ok(
             response.map(|body| ExchangeBody::of_response(exchange, body))
