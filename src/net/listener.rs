@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use futures::Stream as AsyncStream;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use super::backoff::{Backoff, Concern, concern};
 use super::conn::Conn;
@@ -430,7 +430,7 @@ fn accept(socket: &Socket) -> io::Result<(Stream, Peer)> {
         Io::Tcp(listener) => {
             let (stream, peer) = listener.accept()?;
             stream.set_nonblocking(true)?;
-            Ok((Stream::Tcp(TcpStream::from_std(stream)?), Peer::Tcp(peer)))
+            Ok((Stream::of_tcp(stream)?, Peer::Tcp(peer)))
         }
         Io::Unix(listener) => {
             let (stream, peer) = listener.accept()?;

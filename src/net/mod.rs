@@ -13,3 +13,4 @@ pub(crate) mod listener;
 pub(crate) mod manners;
 pub(crate) mod peer;
 pub(crate) mod stream;
+mod tcp;

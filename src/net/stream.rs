@@ -1,21 +1,22 @@
 //! The socket of a connection, of whatever kind its listener is.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use super::peer::Peer;
+use super::tcp::Tcp;
 
 /// The socket of a connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Tcp(TcpStream),
+    Tcp(Tcp),
     Unix(UnixStream),
 }
 
@@ -32,8 +33,8 @@ impl Stream {
     pub(super) fn receive(descriptor: OwnedFd) -> io::Result<(Self, Peer)> {
         let peer = SockRef::from(&descriptor).peer_addr()?;
         if let Some(peer) = peer.as_socket() {
-            let stream = TcpStream::from_std(descriptor.into())?;
-            return Ok((Self::Tcp(stream), Peer::from(peer)));
+            let stream = Self::of_tcp(descriptor.into())?;
+            return Ok((stream, Peer::from(peer)));
         }
         if peer.is_unix() {
             let stream = std::os::unix::net::UnixStream::from(descriptor);
@@ -46,6 +47,11 @@ impl Stream {
             io::ErrorKind::InvalidInput,
             format!("a socket of {domain:?} is no connection"),
         ))
+    }
+
+    /// Has to be called on a runtime, with a socket that does not block.
+    pub(super) fn of_tcp(stream: TcpStream) -> io::Result<Self> {
+        Tcp::new(stream).map(Self::Tcp)
     }
 
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {

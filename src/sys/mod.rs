@@ -12,6 +12,7 @@ pub(crate) mod log;
 pub(crate) mod parcel;
 pub(crate) mod pidfd;
 pub(crate) mod process;
+pub(crate) mod receive;
 pub(crate) mod room;
 pub(crate) mod signals;
 pub(crate) mod spawn;

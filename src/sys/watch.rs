@@ -18,8 +18,20 @@ pub(crate) fn watch<T: AsFd + AsRawFd>(
     descriptor: T,
     interest: Interest,
 ) -> io::Result<AsyncFd<T>> {
+    try_watch(descriptor, interest).map_err(|(_, error)| error)
+}
+
+/// The same; gives the descriptor back where the kernel does not watch it.
+///
+/// # Panics
+///
+/// As [`watch`].
+pub(crate) fn try_watch<T: AsFd + AsRawFd>(
+    descriptor: T,
+    interest: Interest,
+) -> Result<AsyncFd<T>, (T, io::Error)> {
     // SAFETY: the descriptor stays open and the same while the value lives, by the contract above.
     // If that were false, epoll(7) would report on whatever has its number by then.
     let registered = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
-    Ok(registered?)
+    registered.map_err(|error| error.into_parts())
 }
