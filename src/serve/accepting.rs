@@ -4,10 +4,13 @@ use std::{
     error::Error,
     future::{Future, pending},
     io,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
+use pin_project_lite::pin_project;
 use tokio::{runtime::Handle, sync::Notify};
 
 use super::{
@@ -122,15 +125,45 @@ where
     spawn(&Handle::current(), connection, peer, Arc::clone(server));
 }
 
-/// Nothing runs for a connection while the successor is asked to take it: there may be thousands.
-fn spawn<I, S, C>(runtime: &Handle, connection: C, peer: Peer, server: Arc<Server>)
+fn spawn<C, I, S>(runtime: &Handle, connection: C, peer: Peer, server: Arc<Server>)
 where
+    C: Future<Output = Result<Option<Between<I, S>>, ConnectionError>> + Send + 'static,
     I: Transport,
     S: Application + Send + 'static,
-    C: Future<Output = Result<Option<Between<I, S>>, ConnectionError>> + Send + 'static,
 {
-    runtime.spawn(LogPanic::new("an http connection", async move {
-        match connection.await {
+    let task = Task {
+        connection,
+        rest: Some((peer, server)),
+    };
+    runtime.spawn(LogPanic::new("an http connection", task));
+}
+
+pin_project! {
+    /// The task of a connection, until its end or until it moves. Nothing runs for it while the successor is asked to
+    /// take it: there may be thousands.
+    // Not an `async` block: it would have room for `connection` twice.
+    struct Task<C> {
+        #[pin]
+        connection: C,
+        rest: Option<(Peer, Arc<Server>)>,
+    }
+}
+
+impl<C, I, S> Future for Task<C>
+where
+    C: Future<Output = Result<Option<Between<I, S>>, ConnectionError>> + Send + 'static,
+    I: Transport,
+    S: Application + Send + 'static,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let ended = ready!(this.connection.poll(cx));
+        let Some((peer, server)) = this.rest.take() else {
+            return Poll::Ready(());
+        };
+        match ended {
             Ok(None) => {}
             Ok(Some(Between { io, service })) => {
                 let runtime = Handle::current();
@@ -144,5 +177,6 @@ where
                 log::debug!(%peer, error, "an http connection failed");
             }
         }
-    }));
+        Poll::Ready(())
+    }
 }
