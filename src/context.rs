@@ -193,6 +193,7 @@ impl Context {
             }
             *called = true;
             self.shared.send(Input::Ready);
+            self.shared.hasten();
         }
         drop(called);
         self.shared.resolved().await.map_err(Error::not_serving)

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -37,6 +38,8 @@ pub(crate) struct Link {
     taken: Notify,
     /// Where records are received, one at a time; nothing once others read them.
     space: Mutex<Option<Vec<u8>>>,
+    /// Whether a thread waits for them, so that no task has to.
+    held: AtomicBool,
 }
 
 impl Link {
@@ -48,6 +51,7 @@ impl Link {
             taken: Notify::new(),
             // Of what no record has reached the kernel gives no memory.
             space: Mutex::new(Some(vec![0; MAX_RECORD])),
+            held: AtomicBool::new(false),
         })
     }
 
@@ -105,7 +109,11 @@ impl Link {
     ///
     /// This method is cancel safe.
     pub(crate) async fn receive(&self, deliver: impl Fn(Record)) -> io::Result<bool> {
-        let receive = |_: &Channel| self.receive_now(&deliver);
+        let receive = |_: &Channel| match self.held.load(Ordering::SeqCst) {
+            // Whoever holds it looks once more when it lets go.
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => self.receive_now(&deliver),
+        };
         match self.channel.async_io(Interest::READABLE, receive).await? {
             Received::Record => Ok(true),
             Received::End => Ok(false),
@@ -128,6 +136,37 @@ impl Link {
             }
             None => Received::End,
         })
+    }
+
+    /// Receives on the calling thread, which stands still, as long as `goes_on` says so, and no longer
+    /// than `limit`.
+    pub(crate) fn receive_here(
+        &self,
+        limit: Duration,
+        deliver: impl Fn(io::Result<Record>),
+        mut goes_on: impl FnMut() -> bool,
+    ) {
+        let next = || match self.receive_now(|record| deliver(Ok(record))) {
+            Ok(received) => received == Received::Record,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) => {
+                deliver(Err(error));
+                false
+            }
+        };
+        let until = Instant::now() + limit;
+        self.held.store(true, Ordering::SeqCst);
+        while goes_on() {
+            let left = until.saturating_duration_since(Instant::now());
+            // The end of the channel is for a task to tell: it stays.
+            if left.is_zero() || !self.channel().wait(left) || !next() {
+                break;
+            }
+        }
+        self.held.store(false, Ordering::SeqCst);
+        // A task that has looked meanwhile was sent away, and is not woken again.
+        while next() {}
+        goes_on();
     }
 
     /// Receives nothing more, not even the end of the channel: a later generation reads what comes.

@@ -1,5 +1,6 @@
 //! Floor 5: one generation from its start to its end.
 
+mod assisted;
 mod batch;
 mod drain;
 mod early;

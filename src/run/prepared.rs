@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use super::assisted::Assisted;
 use super::drain::FOREVER;
 use super::early::Early;
 use super::engine::{Course, End, Engine, Origin};
@@ -165,7 +166,9 @@ impl Prepared {
             Ok(parts) => parts,
             Err(error) => return Err::<(), _>(error).report(),
         };
-        let engine = tokio::spawn(engine.run(inputs));
+        let engine = Assisted::new(engine.run(inputs));
+        shared.assist(engine.assistant());
+        let engine = tokio::spawn(engine);
 
         let context = Context::new(Arc::clone(&shared));
         let main = async {

@@ -2,9 +2,11 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
     recv, recvmsg, sendmsg, socketpair,
@@ -140,6 +142,15 @@ impl Channel {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// Waits until something can be received, and tells whether that is so: not if `limit` runs out,
+    /// which is rounded up to milliseconds, or a signal comes.
+    pub(crate) fn wait(&self, limit: Duration) -> bool {
+        let millis = limit.as_micros().div_ceil(1000);
+        let limit = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        let mut record = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut record, limit), Ok(1..))
     }
 
     /// Sets or clears `O_NONBLOCK` on this end only.

@@ -244,6 +244,7 @@ impl Engine {
             };
             let failed = |error| log::debug!(%error, "the predecessor does not listen");
             let peer = Peer::new(channel, failed)?;
+            engine.shared.listen_to(peer.link());
             let pidfd = match offer
                 .as_ref()
                 .and_then(|offered| offered.incumbent.as_ref())
