@@ -20,17 +20,14 @@ use crate::sys::watch::watch;
 /// The channel to a neighbour: a queue in front of it keeps the order of what is sent. What finds
 /// the queue empty and room in the channel goes at once.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub(crate) struct Peer(Sender);
+
+/// Sends to a neighbour, for whoever has something to say.
+#[derive(Debug, Clone)]
+pub(crate) struct Sender {
     link: Arc<Link>,
     outbox: mpsc::UnboundedSender<Outgoing>,
     /// How much is in the queue or on its way.
-    queued: Arc<AtomicUsize>,
-}
-
-/// Sends to a neighbour from elsewhere, for as long as its channel is on the runtime.
-#[derive(Debug, Clone)]
-pub(crate) struct Sender {
-    outbox: mpsc::UnboundedSender<Outgoing>,
     queued: Arc<AtomicUsize>,
 }
 
@@ -86,62 +83,42 @@ impl Peer {
                 left.fetch_sub(1, Ordering::Release);
             }
         });
-        Ok(Self {
+        Ok(Self(Sender {
             link,
             outbox,
             queued,
-        })
+        }))
     }
 
-    /// Sends a record, or queues it. A neighbour that has gone is noticed by its watch, not here.
+    /// See [`Sender::send`].
     pub(crate) fn send(&self, letter: Letter) {
-        if !self.goes_at_once(&letter) {
-            self.queue(Outgoing::Letter(letter, None));
-        }
+        self.0.send(letter);
     }
 
     /// The same for somebody else.
     pub(crate) fn sender(&self) -> Sender {
-        Sender {
-            outbox: self.outbox.clone(),
-            queued: Arc::clone(&self.queued),
-        }
+        self.0.clone()
     }
 
     /// Sends a record, or queues it; `lost` is called where it cannot be sent.
     pub(crate) fn send_registered(&self, letter: Letter, lost: impl FnOnce() + Send + 'static) {
-        if !self.goes_at_once(&letter) {
-            self.queue(Outgoing::Letter(letter, Some(Box::new(lost))));
+        if !self.0.goes_at_once(&letter) {
+            self.0.queue(Outgoing::Letter(letter, Some(Box::new(lost))));
         }
     }
 
     /// Does something when all that was queued so far is sent, or has failed, and none of it is
     /// held here any more.
     pub(crate) fn then(&self, act: impl FnOnce() + Send + 'static) {
-        match self.is_idle() {
+        match self.0.is_idle() {
             true => act(),
-            false => self.queue(Outgoing::Then(Box::new(act))),
+            false => self.0.queue(Outgoing::Then(Box::new(act))),
         }
-    }
-
-    /// Whatever keeps a record from going is for the queue to wait for, or to report.
-    fn goes_at_once(&self, letter: &Letter) -> bool {
-        self.is_idle() && letter.post(self.channel()).is_ok()
-    }
-
-    /// Whether nothing is queued or on its way.
-    fn is_idle(&self) -> bool {
-        self.queued.load(Ordering::Acquire) == 0
-    }
-
-    fn queue(&self, outgoing: Outgoing) {
-        self.queued.fetch_add(1, Ordering::Relaxed);
-        self.outbox.send(outgoing).ok();
     }
 
     /// The channel on the runtime.
     pub(crate) fn link(&self) -> Arc<Link> {
-        Arc::clone(&self.link)
+        Arc::clone(&self.0.link)
     }
 
     /// Waits until all that was queued so far is sent, or has failed.
@@ -150,7 +127,7 @@ impl Peer {
     ///
     /// Nothing that is queued is lost when the future is dropped.
     pub(crate) async fn flush(&self) {
-        if self.is_idle() {
+        if self.0.is_idle() {
             return;
         }
         let (mark, reached) = oneshot::channel();
@@ -164,17 +141,17 @@ impl Peer {
 
     /// Reads nothing more: a later generation does.
     pub(crate) fn give_up(&self) {
-        self.link.give_up();
+        self.0.link.give_up();
     }
 
     /// Notes that the neighbour has taken descriptors.
     pub(crate) fn taken(&self) {
-        self.link.taken();
+        self.0.link.taken();
     }
 
     /// The channel, to be lent to a later generation.
     pub(crate) fn channel(&self) -> &Channel {
-        self.link.channel()
+        self.0.link.channel()
     }
 
     /// Reads what the neighbour says until its end, and tells its death after everything that it
@@ -190,7 +167,7 @@ impl Peer {
         closing_is_gone: bool,
         tell: impl Fn(FromPeer) + Send + Sync + 'static,
     ) {
-        let link = Arc::clone(&self.link);
+        let link = self.link();
         tokio::spawn(async move {
             let Some(pidfd) = pidfd.and_then(|fd| exit_of(fd).ok()) else {
                 read(&link, &tell).await;
@@ -225,7 +202,7 @@ impl Peer {
         tell: impl Fn(Record) + Send + Sync + 'static,
         over: impl FnOnce() + Send + 'static,
     ) {
-        let link = Arc::clone(&self.link);
+        let link = self.link();
         tokio::spawn(async move {
             let tell = |from| match from {
                 FromPeer::Record(record) => tell(record),
@@ -241,10 +218,26 @@ impl Peer {
 }
 
 impl Sender {
-    /// See [`Peer::send`].
+    /// Sends a record, or queues it. A neighbour that has gone is noticed by its watch, not here.
     pub(crate) fn send(&self, letter: Letter) {
+        if !self.goes_at_once(&letter) {
+            self.queue(Outgoing::Letter(letter, None));
+        }
+    }
+
+    /// Whatever keeps a record from going is for the queue to wait for, or to report.
+    fn goes_at_once(&self, letter: &Letter) -> bool {
+        self.is_idle() && letter.post(self.link.channel()).is_ok()
+    }
+
+    /// Whether nothing is queued or on its way.
+    fn is_idle(&self) -> bool {
+        self.queued.load(Ordering::Acquire) == 0
+    }
+
+    fn queue(&self, outgoing: Outgoing) {
         self.queued.fetch_add(1, Ordering::Relaxed);
-        self.outbox.send(Outgoing::Letter(letter, None)).ok();
+        self.outbox.send(outgoing).ok();
     }
 }
 

@@ -206,8 +206,8 @@ impl Incumbent {
         }
         self.phase = Phase::Committing;
         vec![
-            Action::StartTimer(Timer::Commit),
             Action::Send(ToSuccessor::Commit {}),
+            Action::StartTimer(Timer::Commit),
         ]
     }
 
