@@ -398,6 +398,16 @@ mod tests {
     }
 
     #[test]
+    fn events_are_told_by_the_beginning_of_their_record() {
+        let record = |message: &ToSuccessor| encode(message).expect("a short one");
+        let events = ToSuccessor::events(Raw::of(&"something").into_iter().collect());
+        let events: Vec<_> = events.map(|events| record(&events)).collect();
+        assert_eq!(events.len(), 1);
+        assert!(ToSuccessor::are_events(&events[0]));
+        assert!(!ToSuccessor::are_events(&record(&ToSuccessor::Released {})));
+    }
+
+    #[test]
     fn a_newer_peer_may_say_more() {
         let message = br#"{"type":"teleport","where":[1,{"x":2}]}"#;
         assert_eq!(decode(message), Ok(ToSuccessor::Unknown));

@@ -247,10 +247,18 @@ impl Message for ToIncumbent {
 }
 
 impl ToSuccessor {
-    /// Tells events in as many records as they need.
+    /// Tells events in short records: whoever hears them does so one by one, between other things.
     pub(crate) fn events(events: Vec<Raw>) -> impl Iterator<Item = Self> {
-        codec::split(events, |event: &Raw| event.text().len(), |_| 0, 0)
-            .map(|events| Self::Events { events })
+        const SHORT: usize = 8 * 1024;
+
+        let length = |event: &Raw| event.text().len();
+        codec::split(events, length, length, SHORT).map(|events| Self::Events { events })
+    }
+
+    /// Whether a record tells events, which can wait: it is not read for that. Where it is written in
+    /// another way than here, it does not seem to.
+    pub(crate) fn are_events(record: &[u8]) -> bool {
+        record.starts_with(br#"{"type":"events""#)
     }
 
     /// Returns the tag, for texts.

@@ -353,10 +353,11 @@ impl Engine {
 
     /// An older generation, whose lane this one has taken over, has said something.
     pub(super) fn heard_from_older(&mut self, generation: u32, record: Record) {
+        if ToSuccessor::are_events(&record.bytes) {
+            return self.hear_later(record.bytes);
+        }
         match decode::<ToSuccessor>(&record.bytes) {
-            Ok(ToSuccessor::Events { events }) => {
-                self.hear_later(events);
-            }
+            Ok(ToSuccessor::Events { .. }) => self.hear_later(record.bytes),
             Ok(ToSuccessor::Client { state }) => {
                 self.take_client(record.descriptors.into_iter().next(), state);
             }

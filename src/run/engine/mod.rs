@@ -34,7 +34,7 @@ use super::start::{Inheritance, Offered};
 use crate::lifecycle::event::What;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::token::Token;
-use crate::protocol::{self, ALL_OFFERED, Abort, Failed, Incumbent, Raw, Stage, Successor};
+use crate::protocol::{self, ALL_OFFERED, Abort, Failed, Incumbent, Stage, Successor};
 use crate::socket::Mark;
 use crate::sys::inherited::Start;
 use crate::sys::log;
@@ -151,8 +151,8 @@ pub(crate) struct Engine {
 
     /// The task that runs `on_active` and writes the pid file.
     active: Option<JoinHandle<()>>,
-    /// What older generations have told and this one has not heard.
-    unheard: VecDeque<Raw>,
+    /// What older generations have told and this one has not heard, record by record.
+    unheard: VecDeque<Vec<u8>>,
     /// Tells the successor what happens.
     telling: Option<Telling>,
     /// Whether Unix paths and the pid file are this generation's to remove.
@@ -307,8 +307,13 @@ impl Engine {
         Course::Over(self.finish())
     }
 
-    /// The next input; what can wait is done while there is none.
+    /// The next input; what can wait is done when there was none for a moment.
     async fn next(&mut self, inputs: &mut mpsc::UnboundedReceiver<Input>) -> Option<Input> {
+        if !self.unheard.is_empty() {
+            if let Ok(input) = tokio::time::timeout(MOMENT, inputs.recv()).await {
+                return input;
+            }
+        }
         loop {
             match inputs.try_recv() {
                 Err(TryRecvError::Empty) if !self.unheard.is_empty() => {
@@ -591,3 +596,5 @@ impl Engine {
 
 /// When a service that accepts and is not ready has probably forgotten to say so.
 const READY_OVERDUE: Duration = Duration::from_secs(10);
+/// How long nothing has to happen until what can wait is done.
+const MOMENT: Duration = Duration::from_millis(5);

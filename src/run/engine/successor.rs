@@ -47,6 +47,9 @@ impl Engine {
             }
             FromPeer::Deserted => return,
         };
+        if ToSuccessor::are_events(&record.bytes) {
+            return self.hear_later(record.bytes);
+        }
         let message = match decode::<ToSuccessor>(&record.bytes) {
             Ok(message) => message,
             Err(garbage) => {
@@ -67,8 +70,8 @@ impl Engine {
                 reason: truncated().to_string(),
             });
         }
-        if let ToSuccessor::Events { events } = message {
-            return self.hear_later(events);
+        if let ToSuccessor::Events { .. } = message {
+            return self.hear_later(record.bytes);
         }
         if let ToSuccessor::Client { state } = message {
             let socket = record.descriptors.into_iter().next();

@@ -11,7 +11,7 @@ use super::Engine;
 use super::incumbent::letter;
 use crate::lifecycle::event::Event;
 use crate::lifecycle::token::Token;
-use crate::protocol::{EVENTS, Raw, ToIncumbent, ToSuccessor, encode};
+use crate::protocol::{EVENTS, Raw, ToIncumbent, ToSuccessor, decode, encode};
 use crate::run::handover::Handover;
 use crate::run::peer::Letter;
 use crate::sys::log;
@@ -106,17 +106,22 @@ impl Engine {
         }
     }
 
-    /// Keeps what an older generation tells until there is nothing else to do: all that it remembers
-    /// comes at once, just when its connections do.
-    pub(super) fn hear_later(&mut self, events: Vec<Raw>) {
-        self.unheard.extend(events);
+    /// Keeps events that an older generation tells until there is nothing else to do: all that it
+    /// remembers comes at once, just when its connections do.
+    pub(super) fn hear_later(&mut self, record: Vec<u8>) {
+        self.unheard.push_back(record);
     }
 
     /// Hears some of what was kept.
     pub(super) fn hear_some(&mut self) {
-        let some = self.unheard.len().min(AT_ONCE);
-        let events = self.unheard.drain(..some).collect();
-        self.hear_events(events, |event| self.is_of_others(event));
+        let record = self.unheard.pop_front();
+        match record.map(|record| decode(&record)) {
+            Some(Ok(ToSuccessor::Events { events })) => {
+                self.hear_events(events, |event| self.is_of_others(event));
+            }
+            Some(Err(garbage)) => log::debug!(%garbage, "an older generation is not understood"),
+            Some(Ok(_)) | None => {}
+        }
     }
 
     /// Hears all that was kept, ahead of something that has happened since.
@@ -137,6 +142,3 @@ impl Engine {
 fn as_json<'a>(events: impl Iterator<Item = &'a Arc<Event>>) -> Vec<Raw> {
     events.filter_map(|event| Raw::of(&**event)).collect()
 }
-
-/// How many events are heard before others have their turn.
-const AT_ONCE: usize = 8;
