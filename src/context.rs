@@ -175,6 +175,9 @@ impl Context {
     /// It runs [`on_ready`](Lifecycle::on_ready) of every component, tells the predecessor, and
     /// waits for the commit. All clones may call it; the first counts, and all resolve together.
     ///
+    /// The thread that calls it first may stand still for a millisecond, in which the predecessor
+    /// usually answers; from then on it is awaited.
+    ///
     /// # Errors
     ///
     /// Only if this generation will not serve: a hook failed, the handover was called off, or the

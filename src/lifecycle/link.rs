@@ -182,3 +182,43 @@ impl Link {
 }
 
 const RETRY: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_receives_what_comes_after_a_thread_has_waited() {
+        let (ours, theirs) = Channel::pair().expect("a pair");
+        let link = Arc::new(Link::new(ours).expect("a runtime"));
+        let (sender, mut received) = mpsc::unbounded_channel();
+        let deliver = move |record: Record| sender.send(record.bytes).expect("the test listens");
+        let (task, here) = (deliver.clone(), deliver);
+        let reader = Arc::clone(&link);
+        let reading =
+            tokio::spawn(async move { while let Ok(true) = reader.receive(&task).await {} });
+        tokio::task::yield_now().await;
+
+        theirs.send(b"one", &[]).expect("room");
+        theirs.send(b"two", &[]).expect("room");
+        let mut looks = 0;
+        link.receive_here(
+            Duration::from_secs(60),
+            |record| here(record.expect("a record")),
+            || {
+                looks += 1;
+                looks < 2
+            },
+        );
+        theirs.send(b"three", &[]).expect("room");
+        for expected in [&b"one"[..], b"two", b"three"] {
+            assert_eq!(received.recv().await.expect("a record"), expected);
+        }
+        drop(theirs);
+        reading.await.expect("the end is the task's to see");
+    }
+}

@@ -95,7 +95,7 @@ impl Peer {
         self.0.send(letter);
     }
 
-    /// The same for somebody else.
+    /// Sends for somebody else.
     pub(crate) fn sender(&self) -> Sender {
         self.0.clone()
     }
