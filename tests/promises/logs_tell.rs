@@ -2,10 +2,11 @@
 //! relied on, and a warning only where something is to be done.
 
 use std::collections::HashMap;
+use std::io::Read;
 
-use handover_tests::{Identity, Program, Signal, Target};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use handover_tests::{Identity, Program, Signal};
 
+use crate::operator::Operated;
 use crate::support::{Fixture, Running, signal};
 
 /// What a successor writes before it serves goes through its predecessor, which has nothing else to do and ends at once.
@@ -153,17 +154,11 @@ async fn a_warning_is_for_what_nobody_has_asked_for() {
     // A second stop is the operator's wish; a deadline that cuts is news.
     for (deadline, level) in [("60000", "INFO"), ("100", "WARN")] {
         let fixture = logging("handover=info").env("FIXTURE_STOP_TIMEOUT", deadline);
-        let running = fixture.start().await;
+        let (_fixture, service) = Operated::start(fixture).await;
+        let running = &service.running;
         let incumbent = running.identity().await;
         // A request that has begun, and does not end.
-        let Target::Tcp(address) = &running.target else {
-            panic!("a TCP endpoint");
-        };
-        let mut open = tokio::net::TcpStream::connect(address)
-            .await
-            .expect("it serves");
-        open.write_all(b"GET /").await.expect("it serves");
-        running.identity().await;
+        let mut open = service.hold();
         signal(incumbent, Signal::TERM);
         running
             .service
@@ -176,8 +171,8 @@ async fn a_warning_is_for_what_nobody_has_asked_for() {
         running.ended(1).await;
         let mut rest = Vec::new();
         // It is cut in whatever way.
-        open.read_to_end(&mut rest).await.ok();
-        let events = events(&running);
+        open.read_to_end(&mut rest).ok();
+        let events = events(running);
         let cut = find(&events, "what is left is cut");
         assert_eq!(
             (cut.level.as_str(), cut.field("phase")),

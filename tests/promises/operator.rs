@@ -49,21 +49,25 @@ impl Operated {
         self.connect().ask(request)
     }
 
-    /// A connection of the service with the beginning of a request: a drain waits for it.
+    /// The one connection of the service, with the beginning of a request: a drain waits for it.
     pub(crate) fn hold(&self) -> TcpStream {
         let Target::Tcp(address) = &self.running.target else {
             panic!("a TCP endpoint");
         };
+        let count = |expected: u32| {
+            let open = || {
+                self.ask(json!({ "request": "status" }))["generations"][0]["connections"]["open"]
+                    .clone()
+            };
+            while open() != expected {
+                std::thread::yield_now();
+            }
+        };
+        // Those whose client has closed them count until the service has seen it.
+        count(0);
         let mut stream = TcpStream::connect(address).expect("it listens");
         stream.write_all(b"GET / HTTP/1.1\r\n").expect("it is open");
-        // It is accepted when the service says that it has one more.
-        let open = || {
-            self.ask(json!({ "request": "status" }))["generations"][0]["connections"]["open"]
-                .clone()
-        };
-        while open() == 0 {
-            std::thread::yield_now();
-        }
+        count(1);
         stream
     }
 
