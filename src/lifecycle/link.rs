@@ -36,8 +36,8 @@ pub(crate) struct Link {
     room: OnceLock<AsyncFd<OwnedFd>>,
     /// Told when the peer has taken descriptors out of flight.
     taken: Notify,
-    /// Where records are received, one at a time; nothing once others read them.
-    space: Mutex<Option<Vec<u8>>>,
+    /// Whether others read them.
+    given_up: AtomicBool,
     /// Whether a thread waits for them, so that no task has to.
     held: AtomicBool,
 }
@@ -49,8 +49,7 @@ impl Link {
             channel: watch(channel, Interest::READABLE)?,
             room: OnceLock::new(),
             taken: Notify::new(),
-            // Of what no record has reached the kernel gives no memory.
-            space: Mutex::new(Some(vec![0; MAX_RECORD])),
+            given_up: AtomicBool::new(false),
             held: AtomicBool::new(false),
         })
     }
@@ -124,12 +123,12 @@ impl Link {
     /// Delivers the next record if it has arrived already.
     pub(crate) fn receive_now(&self, deliver: impl Fn(Record)) -> io::Result<Received> {
         // Over both steps: whoever finds nothing here knows that everything was delivered.
-        let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(space) = &mut *space else {
+        let mut space = SPACE.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.given_up.load(Ordering::SeqCst) {
             // Not an error that asks to wait: a channel whose peer has gone is ready for ever.
             return Ok(Received::GivenUp);
-        };
-        Ok(match self.channel().receive_in_part(space)? {
+        }
+        Ok(match self.channel().receive_in_part(&mut *space)? {
             Some(record) => {
                 deliver(record);
                 Received::Record
@@ -166,13 +165,13 @@ impl Link {
         self.held.store(false, Ordering::SeqCst);
         // A task that has looked meanwhile was sent away, and is not woken again.
         while next() {}
-        goes_on();
     }
 
     /// Receives nothing more, not even the end of the channel: a later generation reads what comes.
     /// What was received has been delivered.
     pub(crate) fn give_up(&self) {
-        *self.space.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let _space = SPACE.lock().unwrap_or_else(PoisonError::into_inner);
+        self.given_up.store(true, Ordering::SeqCst);
     }
 
     /// The channel itself, to be lent to a later generation.
@@ -180,6 +179,9 @@ impl Link {
         self.channel.get_ref()
     }
 }
+
+/// Where records are received, one at a time. Of what none has reached the kernel gives no memory.
+static SPACE: Mutex<[u8; MAX_RECORD]> = Mutex::new([0; MAX_RECORD]);
 
 const RETRY: Duration = Duration::from_millis(20);
 

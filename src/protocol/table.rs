@@ -2,8 +2,8 @@
 
 use super::incumbent::{Action, Deadline, Event, Timer};
 use super::{
-    Abort, Capabilities, Cause, Failed, Failure, Incumbent, Offer, Outcome, Refusal, Stage,
-    Successor, ToIncumbent, ToSuccessor, Versions, successor,
+    Abort, Capabilities, Cause, Failed, Failure, Incumbent, Offer, Outcome, Refusal, Sockets,
+    Stage, Successor, ToIncumbent, ToSuccessor, Versions, successor,
 };
 
 /// A column of the table.
@@ -395,6 +395,25 @@ fn successor(when: When) -> Successor {
     successor
 }
 
+/// An incumbent sends the rest once it hears that some have arrived; after the last it has no rest.
+#[test]
+fn sockets_are_answered_for_as_long_as_others_wait() {
+    use successor::{Action, Event};
+
+    let described = r#"{"endpoint":"127.0.0.1:80","kind":"tcp"}"#;
+    let one = ToSuccessor::Sockets(Sockets {
+        entries: vec![serde_json::from_str(described).expect("a description")],
+        descriptors: 1,
+    });
+    let mut adopting = Successor::offered(PID);
+    adopting.on(Event::Received(&offer(2)));
+    let taken = Action::Send(ToIncumbent::Taken { descriptors: 1 });
+    assert_eq!(adopting.on(Event::Received(&one)), [taken.clone()]);
+    assert_eq!(adopting.on(Event::Received(&one)), [Action::RunMain]);
+    // One that was opened later comes alone.
+    assert_eq!(adopting.on(Event::Received(&one)), [taken]);
+}
+
 #[test]
 fn incumbent_dies() {
     use successor::{Action, Event};
@@ -409,6 +428,7 @@ fn incumbent_dies() {
         Action::OpenGates,
         Action::WritePidFile,
         Action::ResolveReady(Ok(())),
+        Action::ApplyOptions,
     ];
     let alone = vec![
         Action::CloseUnclaimed,

@@ -1,12 +1,14 @@
 //! A neighbouring generation at the other end of a channel.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::Batch;
@@ -24,11 +26,17 @@ pub(crate) struct Peer(Sender);
 
 /// Sends to a neighbour, for whoever has something to say.
 #[derive(Debug, Clone)]
-pub(crate) struct Sender {
+pub(crate) struct Sender(Arc<Outbox>);
+
+struct Outbox {
     link: Arc<Link>,
-    outbox: mpsc::UnboundedSender<Outgoing>,
+    runtime: Handle,
+    /// The queue, once something had to wait.
+    queue: OnceLock<mpsc::UnboundedSender<Outgoing>>,
     /// How much is in the queue or on its way.
     queued: Arc<AtomicUsize>,
+    /// Called when something cannot be sent.
+    failed: Arc<dyn Fn(io::Error) + Send + Sync>,
 }
 
 /// What waits to be sent.
@@ -58,36 +66,15 @@ impl Peer {
     /// Puts a channel on the runtime. `failed` is called when something cannot be sent.
     pub(crate) fn new(
         channel: Channel,
-        failed: impl Fn(io::Error) + Send + 'static,
+        failed: impl Fn(io::Error) + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let link = Arc::new(Link::new(channel)?);
-        let (outbox, mut queue) = mpsc::unbounded_channel::<Outgoing>();
-        let queued = Arc::new(AtomicUsize::new(0));
-        let (sender, left) = (Arc::clone(&link), Arc::clone(&queued));
-        tokio::spawn(async move {
-            while let Some(outgoing) = queue.recv().await {
-                match outgoing {
-                    Outgoing::Letter(letter, lost) => {
-                        let sent = sender.send(&letter.record, &letter.descriptors()).await;
-                        // Whoever hears of its loss wants what was in it.
-                        drop(letter);
-                        if let Err(error) = sent {
-                            failed(error);
-                            if let Some(lost) = lost {
-                                lost();
-                            }
-                        }
-                    }
-                    Outgoing::Then(act) => act(),
-                }
-                left.fetch_sub(1, Ordering::Release);
-            }
-        });
-        Ok(Self(Sender {
-            link,
-            outbox,
-            queued,
-        }))
+        Ok(Self(Sender(Arc::new(Outbox {
+            link: Arc::new(Link::new(channel)?),
+            runtime: Handle::current(),
+            queue: OnceLock::new(),
+            queued: Arc::default(),
+            failed: Arc::new(failed),
+        }))))
     }
 
     /// See [`Sender::send`].
@@ -118,7 +105,7 @@ impl Peer {
 
     /// The channel on the runtime.
     pub(crate) fn link(&self) -> Arc<Link> {
-        Arc::clone(&self.0.link)
+        Arc::clone(&self.0.0.link)
     }
 
     /// Waits until all that was queued so far is sent, or has failed.
@@ -141,17 +128,17 @@ impl Peer {
 
     /// Reads nothing more: a later generation does.
     pub(crate) fn give_up(&self) {
-        self.0.link.give_up();
+        self.0.0.link.give_up();
     }
 
     /// Notes that the neighbour has taken descriptors.
     pub(crate) fn taken(&self) {
-        self.0.link.taken();
+        self.0.0.link.taken();
     }
 
     /// The channel, to be lent to a later generation.
     pub(crate) fn channel(&self) -> &Channel {
-        self.0.link.channel()
+        self.0.0.link.channel()
     }
 
     /// Reads what the neighbour says until its end, and tells its death after everything that it
@@ -225,19 +212,65 @@ impl Sender {
         }
     }
 
+    /// Has a record sent by the task of the queue: what is not urgent holds nobody up.
+    pub(crate) fn send_later(&self, letter: Letter) {
+        self.queue(Outgoing::Letter(letter, None));
+    }
+
     /// Whatever keeps a record from going is for the queue to wait for, or to report.
     fn goes_at_once(&self, letter: &Letter) -> bool {
-        self.is_idle() && letter.post(self.link.channel()).is_ok()
+        self.is_idle() && letter.post(self.0.link.channel()).is_ok()
     }
 
     /// Whether nothing is queued or on its way.
     fn is_idle(&self) -> bool {
-        self.queued.load(Ordering::Acquire) == 0
+        self.0.queued.load(Ordering::Acquire) == 0
     }
 
     fn queue(&self, outgoing: Outgoing) {
-        self.queued.fetch_add(1, Ordering::Relaxed);
-        self.outbox.send(outgoing).ok();
+        self.0.queued.fetch_add(1, Ordering::Relaxed);
+        self.0
+            .queue
+            .get_or_init(|| self.0.work())
+            .send(outgoing)
+            .ok();
+    }
+}
+
+impl Outbox {
+    /// Starts the task that sends what is queued.
+    fn work(&self) -> mpsc::UnboundedSender<Outgoing> {
+        let (sender, mut queue) = mpsc::unbounded_channel();
+        let (link, left) = (Arc::clone(&self.link), Arc::clone(&self.queued));
+        let failed = Arc::clone(&self.failed);
+        self.runtime.spawn(async move {
+            while let Some(outgoing) = queue.recv().await {
+                match outgoing {
+                    Outgoing::Letter(letter, lost) => {
+                        let sent = link.send(&letter.record, &letter.descriptors()).await;
+                        // Whoever hears of its loss wants what was in it.
+                        drop(letter);
+                        if let Err(error) = sent {
+                            failed(error);
+                            if let Some(lost) = lost {
+                                lost();
+                            }
+                        }
+                    }
+                    Outgoing::Then(act) => act(),
+                }
+                left.fetch_sub(1, Ordering::Release);
+            }
+        });
+        sender
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("link", &self.link)
+            .finish_non_exhaustive()
     }
 }
 

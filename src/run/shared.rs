@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::assisted::Assistant;
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     assistant: OnceLock<Assistant<Course>>,
     /// The channel to the predecessor.
     to_predecessor: OnceLock<Arc<Link>>,
+    /// Whether a thread waits until `ready()` is answered, and other threads can do the rest.
+    hastened: AtomicBool,
     pub(crate) early: Early,
     /// Whether the lifecycle task is to be told of what is opened: while a handover, whose Offer
     /// has been made up, or a drain is under way.
@@ -142,6 +145,7 @@ impl Shared {
             queue,
             assistant: OnceLock::new(),
             to_predecessor: OnceLock::new(),
+            hastened: AtomicBool::new(false),
             early: Early::new(),
             news_wanted: AtomicBool::new(false),
             phase: watch::Sender::new(Phase::Initialising),
@@ -284,6 +288,9 @@ impl Shared {
         let Some(assistant) = self.assistant.get() else {
             return;
         };
+        let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+        let others = matches!(flavor, Ok(RuntimeFlavor::MultiThread));
+        self.hastened.store(others, Ordering::SeqCst);
         match self.to_predecessor.get() {
             None => assistant.push(),
             Some(link) => link.receive_here(
@@ -298,6 +305,12 @@ impl Shared {
                 },
             ),
         }
+        self.hastened.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether what follows from the answer to `ready()` is for another thread to do.
+    pub(crate) fn is_hastened(&self) -> bool {
+        self.hastened.load(Ordering::SeqCst)
     }
 
     /// Waits until the lifecycle task has taken what it was told so far.

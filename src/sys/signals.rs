@@ -129,7 +129,7 @@ impl Handlers {
     /// The signals that have come since the last call, each once.
     pub(crate) fn take(&self) -> Vec<Signal> {
         let mut bytes = [0; 64];
-        while matches!((&self.wake).read(&mut bytes), Ok(1..)) {}
+        while matches!((&self.wake).read(&mut bytes), Ok(length) if length == bytes.len()) {}
         self.signals
             .iter()
             .filter(|(_, seen)| seen.count.swap(0, Ordering::AcqRel) != 0)

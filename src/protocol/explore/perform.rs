@@ -213,7 +213,7 @@ impl World {
                     self.check_unlinking(slot)?;
                 }
             }
-            Action::RestoreStderr | Action::JoinProcessGroup => {}
+            Action::ApplyOptions | Action::RestoreStderr | Action::JoinProcessGroup => {}
             Action::WatchPredecessor => process.watching = true,
             Action::CloseUnclaimed => check(
                 process.parent == Parent::Gone,

@@ -22,6 +22,9 @@ pub(crate) enum Action {
     OpenGates,
     /// Resolve `ready()`, also where it is called later.
     ResolveReady(Result<(), NotServing>),
+    /// Give inherited sockets the options that this generation wants for them, now that the
+    /// predecessor accepts no more, or will not for long. Nobody waits for it.
+    ApplyOptions,
     /// Name this process in the pid file: it is the service from here on, unless the predecessor's
     /// limit has run out, which writes the file again then.
     WritePidFile,

@@ -23,9 +23,10 @@ impl Successor {
 
             (Phase::Awaiting, ToSuccessor::Offer(offer)) => self.offer(offer),
             (Phase::Adopting { missing }, ToSuccessor::Sockets(sockets)) => {
-                let mut actions = vec![taken(sockets)];
-                actions.extend(self.adopt(missing.saturating_sub(sockets.entries.len())));
-                actions
+                let missing = missing.saturating_sub(sockets.entries.len());
+                // With the last of them the incumbent has nothing left that could wait.
+                let taken = (missing > 0).then(|| taken(sockets));
+                taken.into_iter().chain(self.adopt(missing)).collect()
             }
             (Phase::AwaitingCommit, ToSuccessor::Commit {}) => self.serve(),
             (Phase::Initialising | Phase::AwaitingCommit, ToSuccessor::Sockets(sockets)) => {

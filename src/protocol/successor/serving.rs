@@ -14,8 +14,9 @@ impl Successor {
         self.phase = Phase::Probation;
         let mut actions = vec![
             Action::OpenGates,
-            Action::Send(ToIncumbent::Serving {}),
             Action::ResolveReady(Ok(())),
+            Action::Send(ToIncumbent::Serving {}),
+            Action::ApplyOptions,
         ];
         if self.probation {
             actions.push(Action::StartTimer(Timer::Probation));
@@ -31,6 +32,7 @@ impl Successor {
             Action::OpenGates,
             Action::WritePidFile,
             Action::ResolveReady(Ok(())),
+            Action::ApplyOptions,
         ];
         actions.extend(self.activate());
         actions

@@ -8,10 +8,12 @@ mod successor;
 mod telling;
 
 use std::collections::VecDeque;
+use std::future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -272,9 +274,7 @@ impl Engine {
 
     /// Runs until this generation has ended, or until nothing but main is left.
     pub(crate) async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) -> Course {
-        for action in std::mem::take(&mut self.unperformed) {
-            self.perform_as_successor(action);
-        }
+        self.perform_rest();
         self.later(READY_OVERDUE, Input::ReadyOverdue);
         let mut next = inputs.try_recv().ok();
         // A main that has next to nothing to do is ready by now, and its word goes first.
@@ -333,6 +333,25 @@ impl Engine {
             tokio::task::yield_now().await;
         }
         self.guarded(|engine| engine.take(input));
+        if !self.unperformed.is_empty() {
+            // By now it is the task that goes on, and not the thread that has got its answer.
+            let mut asked = false;
+            future::poll_fn(|cx| match std::mem::replace(&mut asked, true) {
+                true => Poll::Ready(()),
+                false => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            })
+            .await;
+            self.guarded(Self::perform_rest);
+        }
+    }
+
+    fn perform_rest(&mut self) {
+        for action in std::mem::take(&mut self.unperformed) {
+            self.perform_as_successor(action);
+        }
     }
 
     /// An error of this library must not take the service down, nor its way to end.
@@ -569,8 +588,14 @@ impl Engine {
     }
 
     fn succeed(&mut self, event: protocol::successor::Event<'_>) {
-        for action in self.successor.on(event) {
+        let mut actions = self.successor.on(event).into_iter();
+        while let Some(action) = actions.next() {
+            let answers = matches!(action, protocol::successor::Action::ResolveReady(Ok(())));
             self.perform_as_successor(action);
+            if answers && self.shared.is_hastened() {
+                self.unperformed.extend(actions);
+                return;
+            }
         }
     }
 

@@ -148,9 +148,8 @@ impl Engine {
             // The machine knows what to make of one that comes late.
             Action::StopTimer(successor::Timer::Probation) => {}
             Action::OpenGates => self.open_gates(),
-            Action::ResolveReady(Ok(())) => {
-                self.shared.resolve(Ok(()));
-                // The predecessor accepts no more, or will not for long: nobody waits for this.
+            Action::ResolveReady(Ok(())) => self.shared.resolve(Ok(())),
+            Action::ApplyOptions => {
                 for warning in self.shared.store.apply_options() {
                     log::warn!("{warning}");
                 }

@@ -89,7 +89,7 @@ impl Engine {
         self.shared.record.forward(Some(Box::new(move |events| {
             let events = as_json(events.iter());
             match encode(&ToIncumbent::Events { events }) {
-                Ok(record) => sender.send(Letter::plain(record)),
+                Ok(record) => sender.send_later(Letter::plain(record)),
                 Err(error) => log::debug!(%error, "an event is too long to be told"),
             }
         })));
