@@ -372,7 +372,7 @@ fn offer(sockets: u32) -> ToSuccessor {
 fn successor(when: When) -> Successor {
     use successor::Event;
 
-    let mut successor = Successor::offered(PID);
+    let mut successor = Successor::offered(PID, true);
     successor.on(Event::Received(&offer(0)));
     let rest = [
         Event::Ready {
@@ -405,7 +405,7 @@ fn sockets_are_answered_for_as_long_as_others_wait() {
         entries: vec![serde_json::from_str(described).expect("a description")],
         descriptors: 1,
     });
-    let mut adopting = Successor::offered(PID);
+    let mut adopting = Successor::offered(PID, true);
     adopting.on(Event::Received(&offer(2)));
     let taken = Action::Send(ToIncumbent::Taken { descriptors: 1 });
     assert_eq!(adopting.on(Event::Received(&one)), [taken.clone()]);
@@ -442,7 +442,7 @@ fn incumbent_dies() {
     };
     assert_eq!(early.on(ready), [serves.clone(), alone.clone()].concat());
 
-    let mut incomplete = Successor::offered(PID);
+    let mut incomplete = Successor::offered(PID, true);
     incomplete.on(Event::Received(&offer(2)));
     assert_eq!(
         incomplete.on(gone.clone()),
@@ -542,7 +542,7 @@ fn no_common_version_fails_at_negotiation() {
         unreachable!("an offer is an offer");
     };
     alien.versions = Versions { min: 77, max: 78 };
-    let mut successor = Successor::offered(PID);
+    let mut successor = Successor::offered(PID, true);
     let actions = successor.on(Event::Received(&ToSuccessor::Offer(alien)));
     let Some(Action::Send(ToIncumbent::Failed(failed))) = actions.first() else {
         panic!("{actions:?}");

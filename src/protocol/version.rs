@@ -95,6 +95,12 @@ impl Capabilities {
         Self(known.map(ToString::to_string).collect())
     }
 
+    /// Takes one out.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.0.retain(|known| known != name);
+        self
+    }
+
     /// Returns what is in both.
     pub(crate) fn intersect(&self, theirs: &Self) -> Self {
         Self(

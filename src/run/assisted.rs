@@ -86,24 +86,27 @@ impl<T> Drop for Assisted<T> {
 
 impl<T: Send + 'static> Assistant<T> {
     /// Does what the task has to do at the moment, unless it does so itself, or belongs to another
-    /// runtime than the caller.
-    pub(crate) fn push(&self) {
-        let here = Handle::try_current().is_ok_and(|here| here.id() == self.runtime.id());
-        let Some(inner) = self.inner.upgrade().filter(|_| here) else {
-            return;
+    /// runtime than the caller; tells whether nothing is left of it but that it hears so.
+    pub(crate) fn push(&self) -> bool {
+        let Some(inner) = self.inner.upgrade() else {
+            return true;
         };
+        if !Handle::try_current().is_ok_and(|here| here.id() == self.runtime.id()) {
+            return false;
+        }
         let ended = {
             let mut work = match inner.work.try_lock() {
                 Ok(work) => work,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
+                Err(TryLockError::WouldBlock) => return false,
             };
             inner.push(&mut work);
-            matches!(*work, Work::Ended(_))
+            !matches!(*work, Work::Running(_))
         };
         if ended {
             inner.task.wake();
         }
+        ended
     }
 }
 
@@ -171,11 +174,11 @@ mod tests {
             sender.send(number).expect("it is there");
             assistant.push();
         }
-        assert!(!task.is_finished());
+        assert!(!assistant.push() && !task.is_finished());
         drop(sender);
-        assistant.push();
+        assert!(assistant.push() && !task.is_finished());
         assert_eq!(task.await.expect("no panic"), 3);
-        assistant.push();
+        assert!(assistant.push());
     }
 
     #[tokio::test]
@@ -227,8 +230,8 @@ mod tests {
             assistant
         });
         drop(sender);
-        elsewhere.block_on(async { assistant.push() });
-        assistant.push();
+        assert!(!elsewhere.block_on(async { assistant.push() }));
+        assert!(!assistant.push());
         let unpolled = |work: &Work<u32>| matches!(work, Work::Running(_));
         let inner = assistant.inner.upgrade().expect("a task");
         assert!(unpolled(&inner.lock()));

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
+use super::assisted::{Assistant, Assisted};
 use super::input::{FromPeer, Input};
 use super::peer::{DIED, Lent, Letter, Peer, deliver, exit_of, exited};
 use super::program::Resolved;
@@ -51,10 +52,15 @@ struct Running {
     peer: Peer,
     tail: Tail,
     forwarding: Option<Forwarding>,
-    finish: Token,
 }
 
-type Forwarding = JoinHandle<io::Result<()>>;
+/// The task that forwards its standard error.
+#[derive(Debug)]
+struct Forwarding {
+    task: JoinHandle<()>,
+    assistant: Assistant<()>,
+    over: Token,
+}
 
 /// What did not fit into the channel: written when the successor reads.
 struct Unsent(Box<dyn Iterator<Item = Letter> + Send + Sync>);
@@ -153,14 +159,13 @@ impl Handover {
     /// ended where that fails: without its channel it would take this process for dead, and serve.
     pub(crate) fn run(&mut self, process: Process) -> io::Result<u32> {
         match self.watch(&process) {
-            Ok((peer, tail, finish, forwarding)) => {
+            Ok((peer, tail, forwarding)) => {
                 let pid = process.id();
                 self.successor = Some(Running {
                     process: Arc::new(Mutex::new(process)),
                     peer,
                     tail,
                     forwarding: Some(forwarding),
-                    finish,
                 });
                 Ok(pid)
             }
@@ -171,7 +176,7 @@ impl Handover {
         }
     }
 
-    fn watch(&mut self, process: &Process) -> io::Result<(Peer, Tail, Token, Forwarding)> {
+    fn watch(&mut self, process: &Process) -> io::Result<(Peer, Tail, Forwarding)> {
         let channel = self.channel.take().ok_or(io::ErrorKind::NotConnected)?;
         let pipe = self.pipe.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let copy = pipe.try_clone()?;
@@ -193,9 +198,9 @@ impl Handover {
         };
         let peer = Peer::new(channel, failed)?;
         peer.watch(pidfd, true, tell);
-        let (tail, finish) = (Tail::default(), Token::new());
-        let forwarding = tokio::spawn(forward(copy, tail.clone(), finish.clone()));
-        Ok((peer, tail, finish, forwarding))
+        let tail = Tail::default();
+        let forwarding = Forwarding::start(copy, tail.clone());
+        Ok((peer, tail, forwarding))
     }
 
     /// Watches the successor itself where the process that was started is only its first half.
@@ -299,12 +304,11 @@ impl Handover {
             return;
         };
         let process = Arc::clone(&running.process);
-        let (forwarding, finish) = (running.forwarding.take(), running.finish.clone());
+        let forwarding = running.forwarding.take();
         tokio::spawn(async move {
             let how = end(&process).await;
-            finish.cancel();
             if let Some(forwarding) = forwarding {
-                forwarded(forwarding).await;
+                forwarding.finish().await;
             }
             queue.send(Input::SuccessorEnded { handover, how }).ok();
         });
@@ -313,12 +317,9 @@ impl Handover {
     /// Forwards what the successor had written before it had a standard error of its own. This
     /// process may end a moment after that, and nobody else has what it has read.
     pub(crate) async fn finish_forwarding(&mut self) {
-        let Some(running) = &mut self.successor else {
-            return;
-        };
-        running.finish.cancel();
-        if let Some(forwarding) = running.forwarding.take() {
-            forwarded(forwarding).await;
+        let running = self.successor.as_mut();
+        if let Some(forwarding) = running.and_then(|running| running.forwarding.take()) {
+            forwarding.finish().await;
         }
     }
 
@@ -430,17 +431,32 @@ fn lock(process: &Mutex<Process>) -> MutexGuard<'_, Process> {
     process.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for the end of what was told to finish. Neither a standard error that blocks nor a process
-/// that left the group and goes on writing keeps anything else from ending.
-async fn forwarded(forwarding: Forwarding) {
-    match tokio::time::timeout(LAST_WORDS, forwarding).await {
-        Ok(forwarded) => report_forwarding(forwarded),
-        Err(_) => log::debug!("not all of the successor's standard error has been forwarded"),
+impl Forwarding {
+    fn start(pipe: OwnedFd, tail: Tail) -> Self {
+        let over = Token::new();
+        let task = Assisted::new(forward_and_report(pipe, tail, over.clone()));
+        let assistant = task.assistant();
+        Self {
+            task: tokio::spawn(task),
+            assistant,
+            over,
+        }
+    }
+
+    /// Forwards what was written so far, and ends. Neither a standard error that blocks nor a process
+    /// that left the group and goes on writing keeps anything else from ending.
+    async fn finish(self) {
+        self.over.cancel();
+        let ended = self.assistant.push();
+        if !ended && tokio::time::timeout(LAST_WORDS, self.task).await.is_err() {
+            log::debug!("not all of the successor's standard error has been forwarded");
+        }
     }
 }
 
-pub(crate) fn report_forwarding(result: Result<io::Result<()>, tokio::task::JoinError>) {
-    if let Ok(Err(error)) = result {
+/// See [`forward`].
+pub(crate) async fn forward_and_report<T: AsFd + AsRawFd>(pipe: T, tail: Tail, finish: Token) {
+    if let Err(error) = forward(pipe, tail, finish).await {
         log::warn!(%error, "the standard error of the successor cannot be forwarded");
     }
 }

@@ -60,6 +60,11 @@ impl Integrations {
         self.0.push(Arc::new(integration));
     }
 
+    /// Whether nobody outside can ask for what happens here, or in other generations.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn adopt(&self) -> bool {
         self.0.iter().any(|integration| integration.adopts())
     }

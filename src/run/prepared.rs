@@ -112,7 +112,7 @@ impl Prepared {
             signals::blocked().map_err(|error| Error::io("could not read the mask", error))?;
         let (mut inheritance, mut mask) = (None, inherited_mask);
         if let Some(channel) = channel {
-            let received = Inheritance::receive(channel, &store)?;
+            let received = Inheritance::receive(channel, &store, !options.integrations.is_empty())?;
             match &received.offer {
                 Some(offered) => {
                     sockets += offered.offer.sockets as usize;

@@ -292,7 +292,7 @@ impl Shared {
         let others = matches!(flavor, Ok(RuntimeFlavor::MultiThread));
         self.hastened.store(others, Ordering::SeqCst);
         match self.to_predecessor.get() {
-            None => assistant.push(),
+            None => drop(assistant.push()),
             Some(link) => link.receive_here(
                 MOMENT,
                 |received| {

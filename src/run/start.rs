@@ -46,13 +46,14 @@ pub(crate) struct Offered {
 }
 
 impl Inheritance {
-    /// Talks to the predecessor, blocking, until the offer is complete or the predecessor is gone.
+    /// Talks to the predecessor, blocking, until the offer is complete or the predecessor is gone;
+    /// `hears` tells whether this generation wants to know what happens there.
     ///
     /// # Errors
     ///
     /// When this generation cannot serve with what it is offered; the predecessor has been told.
-    pub(crate) fn receive(channel: Channel, store: &Store) -> Result<Self, Error> {
-        let machine = Successor::offered(std::process::id() as i32);
+    pub(crate) fn receive(channel: Channel, store: &Store, hears: bool) -> Result<Self, Error> {
+        let machine = Successor::offered(std::process::id() as i32, hears);
         let mut this = Self {
             channel,
             offer: None,

@@ -131,7 +131,7 @@ impl Process {
 
     pub(super) fn spawned(slot: Slot, parent: Slot) -> Self {
         Self::new(
-            Successor::offered(i32::from(slot)),
+            Successor::offered(i32::from(slot), true),
             Parent::Alive(parent),
             0,
         )

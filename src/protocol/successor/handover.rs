@@ -9,7 +9,7 @@ use crate::protocol::incumbent;
 use crate::protocol::message::{ToIncumbent, ToSuccessor};
 use crate::protocol::offer::Offer;
 use crate::protocol::sockets::Sockets;
-use crate::protocol::version::{Capabilities, Versions};
+use crate::protocol::version::{Capabilities, EVENTS, Versions};
 
 impl Successor {
     pub(super) fn received(&mut self, message: &ToSuccessor) -> Vec<Action> {
@@ -72,10 +72,14 @@ impl Successor {
             Err(error) => return self.fail(Failed::new(Stage::Negotiate, None, &error)),
         };
         self.probation = offer.probation_ms > 0;
+        let ours = match self.hears {
+            true => Capabilities::ours(),
+            false => Capabilities::ours().without(EVENTS),
+        };
         let mut actions = vec![
             Action::Send(ToIncumbent::Accepted {
                 version,
-                capabilities: Capabilities::ours().intersect(&offer.capabilities),
+                capabilities: ours.intersect(&offer.capabilities),
                 pid: self.pid,
             }),
             #[cfg(handover_protocol = "newer")]

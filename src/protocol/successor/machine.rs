@@ -17,6 +17,8 @@ use crate::protocol::message::ToIncumbent;
 pub(crate) struct Successor {
     pub(super) phase: Phase,
     pub(super) pid: i32,
+    /// Whether somebody may ask this generation what happens in those before it.
+    pub(super) hears: bool,
     pub(super) predecessor: Predecessor,
     /// Whether the offer asks for a probation.
     pub(super) probation: bool,
@@ -28,13 +30,13 @@ impl Successor {
     /// Creates the machine of a first generation: main runs at once, and every path that it binds
     /// is its own.
     pub(crate) fn first() -> Self {
-        Self::new(0, Phase::Initialising, Predecessor::None)
+        Self::new(0, true, Phase::Initialising, Predecessor::None)
     }
 
     /// Creates the machine of a generation that has found its channel and awaits the offer; `pid`
-    /// is its own.
-    pub(crate) fn offered(pid: i32) -> Self {
-        Self::new(pid, Phase::Awaiting, Predecessor::Alive)
+    /// is its own, and `hears` tells whether it wants to be told what happens in those before it.
+    pub(crate) fn offered(pid: i32, hears: bool) -> Self {
+        Self::new(pid, hears, Phase::Awaiting, Predecessor::Alive)
     }
 
     /// Takes an event and returns what to do, in this order.
@@ -58,10 +60,11 @@ impl Successor {
         matches!(self.phase, Phase::Settled | Phase::Active)
     }
 
-    fn new(pid: i32, phase: Phase, predecessor: Predecessor) -> Self {
+    fn new(pid: i32, hears: bool, phase: Phase, predecessor: Predecessor) -> Self {
         Self {
             phase,
             pid,
+            hears,
             predecessor,
             probation: false,
             stops: 0,

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use super::Engine;
 use crate::error::Error;
 use crate::lifecycle::event::What;
-use crate::lifecycle::forward::{Tail, forward};
+use crate::lifecycle::forward::Tail;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::token::Token;
 use crate::net::gate::State;
 use crate::protocol::incumbent;
 use crate::protocol::successor::{self, NotServing};
 use crate::protocol::{ToIncumbent, ToSuccessor, decode, encode};
-use crate::run::handover::report_forwarding;
+use crate::run::handover::forward_and_report;
 use crate::run::input::{FromPeer, Input};
 use crate::run::old::Old;
 use crate::run::peer::{Letter, Peer};
@@ -116,10 +116,7 @@ impl Engine {
             std::mem::take(&mut offered.stderr_pipes)
         }) {
             self.stderr_pipes.push(Arc::downgrade(&pipe));
-            tokio::spawn(async move {
-                let forwarded = forward(pipe, Tail::default(), Token::new()).await;
-                report_forwarding(Ok(forwarded));
-            });
+            tokio::spawn(forward_and_report(pipe, Tail::default(), Token::new()));
         }
     }
 

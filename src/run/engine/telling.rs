@@ -12,6 +12,7 @@ use super::incumbent::letter;
 use crate::lifecycle::event::Event;
 use crate::lifecycle::token::Token;
 use crate::protocol::{EVENTS, Raw, ToIncumbent, ToSuccessor, decode, encode};
+use crate::run::assisted::{Assistant, Assisted};
 use crate::run::handover::Handover;
 use crate::run::peer::Letter;
 use crate::sys::log;
@@ -20,6 +21,7 @@ use crate::sys::log;
 #[derive(Debug)]
 pub(super) struct Telling {
     task: JoinHandle<()>,
+    assistant: Assistant<()>,
     over: Token,
 }
 
@@ -27,8 +29,10 @@ impl Telling {
     /// Queues what has come into the record so far, and ends.
     pub(super) async fn finish(self) {
         self.over.cancel();
-        // A panic in there is as good as its end.
-        self.task.await.ok();
+        if !self.assistant.push() {
+            // A panic in there is as good as its end.
+            self.task.await.ok();
+        }
     }
 }
 
@@ -52,7 +56,7 @@ impl Engine {
         let (before, mut news) = self.shared.record.watch();
         let over = Token::new();
         let ended = over.clone();
-        let task = tokio::spawn(async move {
+        let task = Assisted::new(async move {
             tell(&before);
             loop {
                 tokio::select! {
@@ -73,7 +77,13 @@ impl Engine {
                 }
             }
         });
-        self.telling = Some(Telling { task, over });
+        let assistant = task.assistant();
+        let task = tokio::spawn(task);
+        self.telling = Some(Telling {
+            task,
+            assistant,
+            over,
+        });
     }
 
     /// Has the predecessor told what happens until this generation serves.
