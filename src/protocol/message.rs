@@ -125,7 +125,7 @@ pub(crate) enum ToIncumbent {
         /// The new deadline, in milliseconds of `CLOCK_MONOTONIC`.
         deadline_ms: u64,
     },
-    /// How many more connections can be taken, and by which endpoints; after `Draining`, and again
+    /// How many more connections can be taken, and by which endpoints; after `Settled`, and again
     /// when an endpoint changes its mind. They may come after `Released`.
     Credit {
         /// How many more; the last word counts, not the sum.

@@ -2,8 +2,8 @@
 
 use super::incumbent::{Action, Deadline, Event, Timer};
 use super::{
-    Abort, Capabilities, Cause, Failed, Failure, Incumbent, Offer, Outcome, Refusal, Sockets,
-    Stage, Successor, ToIncumbent, ToSuccessor, Versions, successor,
+    Abort, Capabilities, Cause, EVENTS, Failed, Failure, Incumbent, MIGRATION, Offer, Outcome,
+    Refusal, Sockets, Stage, Successor, ToIncumbent, ToSuccessor, Versions, successor,
 };
 
 /// A column of the table.
@@ -393,6 +393,22 @@ fn successor(when: When) -> Successor {
         successor.on(event);
     }
     successor
+}
+
+/// What nobody can ask for is not told.
+#[test]
+fn a_generation_that_nobody_asks_does_not_hear_events() {
+    use successor::{Action, Event};
+
+    for hears in [true, false] {
+        let mut successor = Successor::offered(PID, hears);
+        let actions = successor.on(Event::Received(&offer(0)));
+        let Some(Action::Send(ToIncumbent::Accepted { capabilities, .. })) = actions.first() else {
+            panic!("{actions:?}");
+        };
+        assert_eq!(capabilities.has(EVENTS), hears);
+        assert!(capabilities.has(MIGRATION));
+    }
 }
 
 /// An incumbent sends the rest once it hears that some have arrived; after the last it has no rest.

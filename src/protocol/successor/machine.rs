@@ -60,6 +60,11 @@ impl Successor {
         matches!(self.phase, Phase::Settled | Phase::Active)
     }
 
+    /// Returns whether it has said that it stays, so that the predecessor lets go.
+    pub(crate) fn stays(&self) -> bool {
+        self.is_settled() || matches!(self.phase, Phase::Settling { .. })
+    }
+
     fn new(pid: i32, hears: bool, phase: Phase, predecessor: Predecessor) -> Self {
         Self {
             phase,

@@ -374,10 +374,11 @@ impl Engine {
         }
     }
 
-    /// Tells those who send connections what this generation takes, from the drain of its
-    /// predecessor on.
+    /// Tells those who send connections what this generation takes, as soon as its predecessor will
+    /// let go: behind the word to do so, on which that one begins to listen for this.
     pub(super) fn grant_credit(&mut self) {
-        if !self.owner || self.drain.is_some() || self.lane_peers().next().is_none() {
+        let stays = self.owner || self.successor.stays();
+        if !stays || self.drain.is_some() || self.lane_peers().next().is_none() {
             return;
         }
         self.granted = Some(Instant::now());

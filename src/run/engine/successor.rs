@@ -95,8 +95,7 @@ impl Engine {
         }
         match message {
             // Ahead of its word that it has let go, so that connections move at once then.
-            ToSuccessor::Draining {} => self.grant_credit(),
-            ToSuccessor::Released {} => self.refresh_credit(),
+            ToSuccessor::Draining {} | ToSuccessor::Released {} => self.refresh_credit(),
             ToSuccessor::Lanes {} => self.inherit_lanes(),
             _ => {}
         }
