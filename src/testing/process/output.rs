@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,6 +16,8 @@ use crate::testing::wait::within;
 #[derive(Debug)]
 pub struct Output {
     lines: Arc<watch::Sender<Vec<Line>>>,
+    /// How many pipes have not been read to their ends.
+    open: Arc<watch::Sender<usize>>,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -22,6 +25,7 @@ impl Output {
     pub(super) fn new() -> Self {
         Self {
             lines: Arc::new(watch::Sender::new(Vec::new())),
+            open: Arc::new(watch::Sender::new(0)),
             readers: Vec::new(),
         }
     }
@@ -30,7 +34,8 @@ impl Output {
     ///
     /// A thread and not a task: a service that is never waited for must not block on a full pipe.
     pub(super) fn read(&mut self, source: Source, pipe: impl Read + Send + 'static) {
-        let lines = Arc::clone(&self.lines);
+        let (lines, open) = (Arc::clone(&self.lines), Arc::clone(&self.open));
+        open.send_modify(|open| *open += 1);
         self.readers.push(thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
             let mut bytes = Vec::new();
@@ -47,6 +52,7 @@ impl Output {
                 });
                 bytes.clear();
             }
+            open.send_modify(|open| *open -= 1);
         }));
     }
 
@@ -110,6 +116,15 @@ impl Output {
         .await
     }
 
+    /// Waits until all is here that was printed by processes which have ended; not for long, since
+    /// others may hold the pipes that nobody knows of.
+    pub(in crate::testing) async fn complete(&self) {
+        let mut open = self.open.subscribe();
+        tokio::time::timeout(COMPLETE, open.wait_for(|open| *open == 0))
+            .await
+            .ok();
+    }
+
     /// Waits until the pipes have been read to their ends.
     pub(super) fn join(&mut self) {
         for reader in self.readers.drain(..) {
@@ -118,6 +133,9 @@ impl Output {
         }
     }
 }
+
+/// How long what is in a pipe may take to be read.
+const COMPLETE: Duration = Duration::from_secs(1);
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -158,4 +176,28 @@ pub enum Source {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_complete_when_every_pipe_was_read_to_its_end() {
+        let mut output = Output::new();
+        let (first, mut to_first) = io::pipe().expect("a pipe");
+        let (second, to_second) = io::pipe().expect("a pipe");
+        output.read(Source::Stderr, first);
+        output.read(Source::Stdout, second);
+        let writer = thread::spawn(move || {
+            writeln!(to_first, "last words").expect("it is read");
+            drop(to_first);
+            drop(to_second);
+        });
+        output.complete().await;
+        assert_eq!(output.lines().len(), 1);
+        writer.join().expect("no panic");
+    }
 }

@@ -346,7 +346,7 @@ impl Session {
         let serving = self.who_answers().await;
         self.serving = match serving {
             Ok((_, serving)) => serving,
-            Err(why) => return Err(self.gone().unwrap_or(why)),
+            Err(why) => return Err(self.gone().await.unwrap_or(why)),
         };
         self.census();
         self.earlier = self.family.members();
@@ -447,10 +447,10 @@ impl Session {
             }
             match pulled.failed().await {
                 Some(Vain::Restart(_)) if killed.is_some() => {}
-                Some(why) if self.gone().is_none() => return Err(self.failed(why)),
+                Some(why) if self.gone().await.is_none() => return Err(self.failed(why)),
                 _ => {}
             }
-            if let Some(why) = self.gone() {
+            if let Some(why) = self.gone().await {
                 return Err(self.in_vain(why));
             }
             // One that has come and gone has failed; one may come after it, though, as with a program that forks.
@@ -535,7 +535,7 @@ impl Session {
             if let Some(Vain::Trigger(why)) = pulled.failed().await {
                 return Err(self.in_vain(why));
             }
-            if let Some(why) = self.gone() {
+            if let Some(why) = self.gone().await {
                 return Err(self.in_vain(why));
             }
             if Instant::now() >= until {
@@ -604,13 +604,15 @@ impl Session {
     }
 
     /// Why the service cannot go on, if it cannot.
-    fn gone(&mut self) -> Option<String> {
-        self.family.members().is_empty().then(|| {
-            format!(
-                "the service has ended: no process of it is left{}",
-                self.last_words()
-            )
-        })
+    async fn gone(&mut self) -> Option<String> {
+        if !self.family.members().is_empty() {
+            return None;
+        }
+        self.service.output().complete().await;
+        Some(format!(
+            "the service has ended: no process of it is left{}",
+            self.last_words()
+        ))
     }
 
     /// What the service has said last, as the end of a sentence.
@@ -812,6 +814,7 @@ async fn listening(
         let members = family.members();
         if members.is_empty() {
             let exit = service.first().exited().await;
+            service.output().complete().await;
             return Err(Unverified(format!(
                 "the program has ended {exit}, before it listened{}",
                 last_words(service.output())
