@@ -424,7 +424,10 @@ fn sockets_are_answered_for_as_long_as_others_wait() {
     let mut adopting = Successor::offered(PID, true);
     adopting.on(Event::Received(&offer(2)));
     let taken = Action::Send(ToIncumbent::Taken { descriptors: 1 });
-    assert_eq!(adopting.on(Event::Received(&one)), [taken.clone()]);
+    assert_eq!(
+        adopting.on(Event::Received(&one)),
+        std::slice::from_ref(&taken)
+    );
     assert_eq!(adopting.on(Event::Received(&one)), [Action::RunMain]);
     // One that was opened later comes alone.
     assert_eq!(adopting.on(Event::Received(&one)), [taken]);
