@@ -212,7 +212,7 @@ impl Sender {
         }
     }
 
-    /// Has a record sent by the task of the queue: what is not urgent holds nobody up.
+    /// Has a record sent by the task of the queue, and what comes after it.
     pub(crate) fn send_later(&self, letter: Letter) {
         self.queue(Outgoing::Letter(letter, None));
     }

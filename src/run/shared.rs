@@ -68,7 +68,7 @@ pub(crate) struct Shared {
     /// The channel to the predecessor.
     to_predecessor: OnceLock<Arc<Link>>,
     /// Whether a thread waits until `ready()` is answered, and other threads can do the rest.
-    hastened: AtomicBool,
+    pub(crate) hastened: Arc<AtomicBool>,
     pub(crate) early: Early,
     /// Whether the lifecycle task is to be told of what is opened: while a handover, whose Offer
     /// has been made up, or a drain is under way.
@@ -145,7 +145,7 @@ impl Shared {
             queue,
             assistant: OnceLock::new(),
             to_predecessor: OnceLock::new(),
-            hastened: AtomicBool::new(false),
+            hastened: Arc::default(),
             early: Early::new(),
             news_wanted: AtomicBool::new(false),
             phase: watch::Sender::new(Phase::Initialising),
@@ -288,8 +288,11 @@ impl Shared {
         let Some(assistant) = self.assistant.get() else {
             return;
         };
+        // Whoever calls `ready()` may go on to hold its thread. It is none of the runtime's own where it
+        // runs main, and no task.
         let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
-        let others = matches!(flavor, Ok(RuntimeFlavor::MultiThread));
+        let is_multi_thread = matches!(flavor, Ok(RuntimeFlavor::MultiThread));
+        let others = is_multi_thread && tokio::task::try_id().is_none();
         self.hastened.store(others, Ordering::SeqCst);
         match self.to_predecessor.get() {
             None => drop(assistant.push()),
@@ -306,11 +309,6 @@ impl Shared {
             ),
         }
         self.hastened.store(false, Ordering::SeqCst);
-    }
-
-    /// Whether what follows from the answer to `ready()` is for another thread to do.
-    pub(crate) fn is_hastened(&self) -> bool {
-        self.hastened.load(Ordering::SeqCst)
     }
 
     /// Waits until the lifecycle task has taken what it was told so far.

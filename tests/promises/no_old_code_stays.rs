@@ -251,3 +251,18 @@ const DRAIN: Duration = millis(400);
 const GRACE: Duration = millis(400);
 /// What no test waits for.
 const LONG: Duration = Duration::from_secs(45);
+
+/// Its predecessor would take it for one that has failed after the commit, and end it.
+#[tokio::test]
+async fn a_successor_whose_main_holds_its_thread_has_said_before_that_it_serves() {
+    for flavor in ["current_thread", "multi_thread"] {
+        let fixture = Fixture::new().env("FIXTURE_FLAVOR", flavor);
+        let running = fixture.start().await;
+        let first = running.identity().await;
+        fixture.set_faults("committed:block");
+        signal(first, Signal::HUP);
+        running.service.first().exited().await;
+        let committed = running.service.output().find("handover committed").await;
+        assert!(committed.text.contains("generation=2"), "{committed}");
+    }
+}

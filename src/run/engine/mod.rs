@@ -12,6 +12,7 @@ use std::future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -592,7 +593,7 @@ impl Engine {
         while let Some(action) = actions.next() {
             let answers = matches!(action, protocol::successor::Action::ResolveReady(Ok(())));
             self.perform_as_successor(action);
-            if answers && self.shared.is_hastened() {
+            if answers && self.shared.hastened.load(Ordering::SeqCst) {
                 self.unperformed.extend(actions);
                 return;
             }

@@ -3,6 +3,7 @@
 //! happens in one that starts is told to the one before it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinHandle;
@@ -95,11 +96,15 @@ impl Engine {
         let (true, Some(peer)) = (can, &self.predecessor) else {
             return;
         };
-        let sender = peer.sender();
+        let (sender, hastened) = (peer.sender(), Arc::clone(&self.shared.hastened));
         self.shared.record.forward(Some(Box::new(move |events| {
             let events = as_json(events.iter());
             match encode(&ToIncumbent::Events { events }) {
-                Ok(record) => sender.send_later(Letter::plain(record)),
+                // Not from a thread that waits: the predecessor may run in its place then.
+                Ok(record) => match hastened.load(Ordering::SeqCst) {
+                    true => sender.send_later(Letter::plain(record)),
+                    false => sender.send(Letter::plain(record)),
+                },
                 Err(error) => log::debug!(%error, "an event is too long to be told"),
             }
         })));
