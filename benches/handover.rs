@@ -71,7 +71,7 @@ fn main() -> Result<ExitCode> {
         if count > 1000 {
             continue;
         }
-        // It sleeps for half a second in each handover, and so does the machine: apart from the others, whose
+        // Ecdysis sleeps for half a second in each handover, and so does the machine: apart from the others, whose
         // next one would begin with waking it.
         let mut theirs = Service::start(&ecdysis, "released", count, None)?;
         let rounds = Rounds::measure(

@@ -12,6 +12,9 @@ use std::thread;
 use futures::future::BoxFuture;
 use futures::task::{ArcWake, AtomicWaker, waker_ref};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::lifecycle::token::Token;
 
 /// A future that belongs into a task, and may also be polled by whoever has an [`Assistant`].
 ///
@@ -31,11 +34,50 @@ struct Inner<T> {
     task: AtomicWaker,
 }
 
+/// A task that goes on until it is told to finish. What is left to do then is done by whoever waits
+/// for it.
+#[derive(Debug)]
+pub(crate) struct Finishing {
+    task: JoinHandle<()>,
+    assistant: Assistant<()>,
+    over: Token,
+}
+
 enum Work<T> {
     Running(BoxFuture<'static, T>),
     /// The task has yet to hear of it.
     Ended(thread::Result<T>),
     Over,
+}
+
+impl Finishing {
+    /// Spawns what finishes at the token.
+    pub(crate) fn spawn<F>(work: impl FnOnce(Token) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let over = Token::new();
+        let task = Assisted::new(work(over.clone()));
+        let assistant = task.assistant();
+        Self {
+            task: tokio::spawn(task),
+            assistant,
+            over,
+        }
+    }
+
+    /// Tells it to finish, and waits until it has.
+    ///
+    /// # Cancel safety
+    ///
+    /// Where this is dropped, the task finishes by itself.
+    pub(crate) async fn finish(self) {
+        self.over.cancel();
+        if !self.assistant.push() {
+            // A panic in there is as good as its end.
+            self.task.await.ok();
+        }
+    }
 }
 
 impl<T> Assisted<T> {
@@ -179,6 +221,19 @@ mod tests {
         assert!(assistant.push() && !task.is_finished());
         assert_eq!(task.await.expect("no panic"), 3);
         assert!(assistant.push());
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_done_before_the_finish_is_over() {
+        let (sender, mut done) = mpsc::unbounded_channel();
+        let work = Finishing::spawn(|over| async move {
+            over.cancelled().await;
+            sender.send(1).expect("the test listens");
+        });
+        tokio::task::yield_now().await;
+        assert!(done.try_recv().is_err());
+        work.finish().await;
+        assert_eq!(done.try_recv(), Ok(1));
     }
 
     #[tokio::test]

@@ -11,10 +11,10 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::error::SendError;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::assisted::{Assistant, Assisted};
+use super::assisted::Finishing;
 use super::input::{FromPeer, Input};
 use super::peer::{DIED, Lent, Letter, Peer, deliver, exit_of, exited};
 use super::program::Resolved;
@@ -51,15 +51,8 @@ struct Running {
     process: Arc<Mutex<Process>>,
     peer: Peer,
     tail: Tail,
-    forwarding: Option<Forwarding>,
-}
-
-/// The task that forwards its standard error.
-#[derive(Debug)]
-struct Forwarding {
-    task: JoinHandle<()>,
-    assistant: Assistant<()>,
-    over: Token,
+    /// Forwards its standard error.
+    forwarding: Option<Finishing>,
 }
 
 /// What did not fit into the channel: written when the successor reads.
@@ -176,7 +169,7 @@ impl Handover {
         }
     }
 
-    fn watch(&mut self, process: &Process) -> io::Result<(Peer, Tail, Forwarding)> {
+    fn watch(&mut self, process: &Process) -> io::Result<(Peer, Tail, Finishing)> {
         let channel = self.channel.take().ok_or(io::ErrorKind::NotConnected)?;
         let pipe = self.pipe.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let copy = pipe.try_clone()?;
@@ -199,7 +192,8 @@ impl Handover {
         let peer = Peer::new(channel, failed)?;
         peer.watch(pidfd, true, tell);
         let tail = Tail::default();
-        let forwarding = Forwarding::start(copy, tail.clone());
+        let kept = tail.clone();
+        let forwarding = Finishing::spawn(|over| forward_and_report(copy, kept, over));
         Ok((peer, tail, forwarding))
     }
 
@@ -308,7 +302,7 @@ impl Handover {
         tokio::spawn(async move {
             let how = end(&process).await;
             if let Some(forwarding) = forwarding {
-                forwarding.finish().await;
+                forwarded(forwarding).await;
             }
             queue.send(Input::SuccessorEnded { handover, how }).ok();
         });
@@ -319,7 +313,7 @@ impl Handover {
     pub(crate) async fn finish_forwarding(&mut self) {
         let running = self.successor.as_mut();
         if let Some(forwarding) = running.and_then(|running| running.forwarding.take()) {
-            forwarding.finish().await;
+            forwarded(forwarding).await;
         }
     }
 
@@ -431,26 +425,12 @@ fn lock(process: &Mutex<Process>) -> MutexGuard<'_, Process> {
     process.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Forwarding {
-    fn start(pipe: OwnedFd, tail: Tail) -> Self {
-        let over = Token::new();
-        let task = Assisted::new(forward_and_report(pipe, tail, over.clone()));
-        let assistant = task.assistant();
-        Self {
-            task: tokio::spawn(task),
-            assistant,
-            over,
-        }
-    }
-
-    /// Forwards what was written so far, and ends. Neither a standard error that blocks nor a process
-    /// that left the group and goes on writing keeps anything else from ending.
-    async fn finish(self) {
-        self.over.cancel();
-        let ended = self.assistant.push();
-        if !ended && tokio::time::timeout(LAST_WORDS, self.task).await.is_err() {
-            log::debug!("not all of the successor's standard error has been forwarded");
-        }
+/// Forwards what was written so far, and ends. Neither a standard error that blocks nor a process
+/// that left the group and goes on writing keeps anything else from ending.
+async fn forwarded(forwarding: Finishing) {
+    let finished = tokio::time::timeout(LAST_WORDS, forwarding.finish()).await;
+    if finished.is_err() {
+        log::debug!("not all of the successor's standard error has been forwarded");
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use self::lame_duck::LameDuck;
 use self::lane::{Lanes, Sending};
-use self::telling::Telling;
+use super::assisted::Finishing;
 use super::drain::Drain;
 use super::handover::Handover;
 use super::input::{Input, MainEnd, Reply};
@@ -157,7 +157,7 @@ pub(crate) struct Engine {
     /// What older generations have told and this one has not heard, record by record.
     unheard: VecDeque<Vec<u8>>,
     /// Tells the successor what happens.
-    telling: Option<Telling>,
+    telling: Option<Finishing>,
     /// Whether Unix paths and the pid file are this generation's to remove.
     owner: bool,
     lame_duck: LameDuck,

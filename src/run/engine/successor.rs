@@ -94,7 +94,7 @@ impl Engine {
             _ => self.succeed(successor::Event::Received(&message)),
         }
         match message {
-            // Ahead of its word that it has let go, so that connections move at once then.
+            // It was told already, unless nobody here listened at the time, or that was long ago.
             ToSuccessor::Draining {} | ToSuccessor::Released {} => self.refresh_credit(),
             ToSuccessor::Lanes {} => self.inherit_lanes(),
             _ => {}

@@ -6,36 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::task::JoinHandle;
 
 use super::Engine;
 use super::incumbent::letter;
 use crate::lifecycle::event::Event;
-use crate::lifecycle::token::Token;
 use crate::protocol::{EVENTS, Raw, ToIncumbent, ToSuccessor, decode, encode};
-use crate::run::assisted::{Assistant, Assisted};
+use crate::run::assisted::Finishing;
 use crate::run::handover::Handover;
 use crate::run::peer::Letter;
 use crate::sys::log;
-
-/// The task that tells the successor.
-#[derive(Debug)]
-pub(super) struct Telling {
-    task: JoinHandle<()>,
-    assistant: Assistant<()>,
-    over: Token,
-}
-
-impl Telling {
-    /// Queues what has come into the record so far, and ends.
-    pub(super) async fn finish(self) {
-        self.over.cancel();
-        if !self.assistant.push() {
-            // A panic in there is as good as its end.
-            self.task.await.ok();
-        }
-    }
-}
 
 impl Engine {
     /// Begins to tell the successor what has happened and what happens.
@@ -55,9 +34,7 @@ impl Engine {
                 .for_each(|letter| sender.send(letter));
         };
         let (before, mut news) = self.shared.record.watch();
-        let over = Token::new();
-        let ended = over.clone();
-        let task = Assisted::new(async move {
+        self.telling = Some(Finishing::spawn(|over| async move {
             tell(&before);
             loop {
                 tokio::select! {
@@ -67,7 +44,7 @@ impl Engine {
                         Err(RecvError::Lagged(missed)) => log::debug!(missed, "events are not told"),
                         Err(RecvError::Closed) => return,
                     },
-                    () = ended.cancelled() => break,
+                    () = over.cancelled() => break,
                 }
             }
             loop {
@@ -77,14 +54,7 @@ impl Engine {
                     Err(TryRecvError::Empty | TryRecvError::Closed) => return,
                 }
             }
-        });
-        let assistant = task.assistant();
-        let task = tokio::spawn(task);
-        self.telling = Some(Telling {
-            task,
-            assistant,
-            over,
-        });
+        }));
     }
 
     /// Has the predecessor told what happens until this generation serves.
