@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::runtime::{self, LocalOptions, LocalRuntime, Runtime};
 
+use crate::lifecycle::own;
+
 /// The flavor of the runtime, as in `#[tokio::main]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -97,8 +99,14 @@ impl Built {
     }
 
     /// Ends what still runs; what blocks a thread has had its time.
+    ///
+    /// Where that is nothing of the program's, nobody waits for the workers: the process ends sooner
+    /// than they have been woken to hear of it.
     pub(crate) fn shut_down(self) {
         match self {
+            Self::Shared(runtime) if own::are_alone(runtime.handle(), 1) => {
+                runtime.shutdown_background();
+            }
             Self::Shared(runtime) => runtime.shutdown_timeout(SHUTDOWN),
             Self::Local(runtime) => runtime.shutdown_timeout(SHUTDOWN),
         }

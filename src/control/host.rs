@@ -20,6 +20,7 @@ use super::clients::Clients;
 use super::connection::{Connection, State};
 use super::options::Control;
 use crate::error::Error;
+use crate::lifecycle::own;
 use crate::lifecycle::token::Token;
 use crate::net::backoff::{Concern, concern};
 use crate::net::gate::Gate;
@@ -140,7 +141,7 @@ impl Host {
     /// Spawns something that ends with this generation at the latest.
     pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let host = Arc::clone(self);
-        tokio::spawn(async move {
+        own::spawn(async move {
             tokio::select! {
                 biased;
                 () = task => {}

@@ -10,6 +10,7 @@ pub(crate) mod forward;
 pub(crate) mod hook;
 pub(crate) mod ledger;
 pub(crate) mod link;
+pub(crate) mod own;
 pub(crate) mod phase;
 pub(crate) mod pid_file;
 pub(crate) mod record;

@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use self::publisher::Publisher;
 use crate::builder::Builder;
 use crate::error::Error;
+use crate::lifecycle::own;
 use crate::run::{Integration, Shared};
 
 impl Builder {
@@ -42,7 +43,7 @@ struct Metrics {
 impl Integration for Metrics {
     fn start(self: Arc<Self>, shared: Arc<Shared>) -> BoxFuture<'static, Result<(), Error>> {
         let publisher = Arc::new(Publisher::new(shared));
-        tokio::spawn(Arc::clone(&publisher).run());
+        own::spawn(Arc::clone(&publisher).run());
         // It is started once.
         self.publisher.set(publisher).ok();
         futures::future::ready(Ok(())).boxed()

@@ -11,9 +11,6 @@ use crate::lifecycle::tracker::Tracked;
 use crate::protocol::Manner;
 
 /// A connection that this generation keeps until the successor says that it has it.
-///
-/// Dropping it is what is due then: the descriptor is closed, and whoever waits for it learns that it
-/// has moved.
 #[derive(Debug)]
 pub(crate) struct Departure {
     manner: Manner,
@@ -60,6 +57,18 @@ impl Departure {
             cargo,
             kept,
         }
+    }
+
+    /// The successor has it: it counts here no more, and whoever waits for it learns so. What is left
+    /// is to be closed.
+    pub(crate) fn moved(self) -> Stream {
+        let Cargo {
+            tracked, stream, ..
+        } = self.cargo;
+        // The count lets go of the descriptor first.
+        drop(tracked);
+        drop(self.kept);
+        stream
     }
 
     pub(crate) fn manner(&self) -> Manner {

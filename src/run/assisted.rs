@@ -14,6 +14,7 @@ use futures::task::{ArcWake, AtomicWaker, waker_ref};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::lifecycle::own;
 use crate::lifecycle::token::Token;
 
 /// A future that belongs into a task, and may also be polled by whoever has an [`Assistant`].
@@ -60,7 +61,7 @@ impl Finishing {
         let task = Assisted::new(work(over.clone()));
         let assistant = task.assistant();
         Self {
-            task: tokio::spawn(task),
+            task: own::spawn(task),
             assistant,
             over,
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::net::conn::Conn;
 use crate::net::departure::Departure;
 use crate::net::door::Door;
+use crate::net::stream::Stream;
 use crate::protocol::{Connection, ToSuccessor};
 use crate::sys::channel::{MAX_DESCRIPTORS, Record};
 use crate::sys::log;
@@ -75,20 +76,23 @@ impl Batch {
         self.departures.len()
     }
 
-    /// Takes the answer: those that the successor has not taken are kept, the others have moved.
-    pub(crate) fn answered(self, refused: &[u32]) {
+    /// Takes the answer: those that the successor has not taken are kept, the others have moved, and
+    /// what is left of them here is to be closed.
+    pub(crate) fn answered(self, refused: &[u32]) -> Vec<Stream> {
+        let mut moved = Vec::with_capacity(self.departures.len());
         for (place, departure) in (0_u32..).zip(self.departures) {
             // The answer is in order.
             let stays = refused.binary_search(&place).is_ok();
             // With the connection goes what has served it, which is the application's.
             let done = catch_unwind(AssertUnwindSafe(|| match stays {
                 true => departure.keep(),
-                false => drop(departure),
+                false => moved.push(departure.moved()),
             }));
             if done.is_err() {
                 log::error!("what has served a connection has panicked at its end");
             }
         }
+        moved
     }
 
     /// Keeps all: nobody else has them.

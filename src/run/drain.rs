@@ -7,6 +7,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::input::Input;
+use crate::lifecycle::own;
 
 /// The drain of this generation.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl Drain {
 
     fn arm(&mut self) {
         let (last_look, deadline, queue) = (self.last_look(), self.deadline, self.queue.clone());
-        let task = tokio::spawn(async move {
+        let task = own::spawn(async move {
             tokio::time::sleep_until(last_look).await;
             queue.send(Input::LastLook).ok();
             tokio::time::sleep_until(deadline).await;
@@ -97,7 +98,7 @@ impl Drain {
 
     fn later(&self, at: Instant, input: Input) -> AbortHandle {
         let queue = self.queue.clone();
-        let task = tokio::spawn(async move {
+        let task = own::spawn(async move {
             tokio::time::sleep_until(at).await;
             queue.send(input).ok();
         });

@@ -19,6 +19,7 @@ use super::input::{FromPeer, Input};
 use super::peer::{DIED, Lent, Letter, Peer, deliver, exit_of, exited};
 use super::program::Resolved;
 use crate::lifecycle::forward::{Tail, forward};
+use crate::lifecycle::own;
 use crate::lifecycle::token::Token;
 use crate::protocol::incumbent::Timer;
 use crate::sys::channel::{Channel, MAX_DESCRIPTORS};
@@ -208,7 +209,7 @@ impl Handover {
         };
         let (handover, queue) = (self.number, self.queue.clone());
         let link = running.peer.link();
-        tokio::spawn(async move {
+        own::spawn(async move {
             exited(&second).await;
             let tell = |from| {
                 queue.send(Input::Successor { handover, from }).ok();
@@ -257,7 +258,7 @@ impl Handover {
             .successor
             .as_ref()
             .map(|running| (running.peer.link(), Arc::clone(&running.process)));
-        let task = tokio::spawn(async move {
+        let task = own::spawn(async move {
             tokio::time::sleep(after).await;
             // What the successor has said, or that it has died, is worth more than the time: after
             // a pause of this process both are there, and the timer comes first.
@@ -299,7 +300,7 @@ impl Handover {
         };
         let process = Arc::clone(&running.process);
         let forwarding = running.forwarding.take();
-        tokio::spawn(async move {
+        own::spawn(async move {
             let how = end(&process).await;
             if let Some(forwarding) = forwarding {
                 forwarded(forwarding).await;

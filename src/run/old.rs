@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::input::Input;
 use super::peer::{Peer, exit_of, exited};
+use crate::lifecycle::own;
 use crate::protocol::{CONTROL, Capabilities, Older, ToIncumbent, encode};
 use crate::sys::channel::Channel;
 use crate::sys::log;
@@ -55,7 +56,7 @@ impl Old {
                 return;
             }
         };
-        tokio::spawn(async move {
+        own::spawn(async move {
             let left = deadline.saturating_sub(process::uptime());
             if tokio::time::timeout(left, exited(&watched)).await.is_err() {
                 log::warn!(

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::batch::Batch;
 use super::input::FromPeer;
 use crate::lifecycle::link::{Link, Received};
+use crate::lifecycle::own;
 use crate::socket::Socket;
 use crate::sys::channel::{Channel, Record};
 use crate::sys::log;
@@ -155,7 +156,7 @@ impl Peer {
         tell: impl Fn(FromPeer) + Send + Sync + 'static,
     ) {
         let link = self.link();
-        tokio::spawn(async move {
+        own::spawn(async move {
             let Some(pidfd) = pidfd.and_then(|fd| exit_of(fd).ok()) else {
                 read(&link, &tell).await;
                 tell(FromPeer::Gone("closed its channel".to_owned()));
@@ -190,7 +191,7 @@ impl Peer {
         over: impl FnOnce() + Send + 'static,
     ) {
         let link = self.link();
-        tokio::spawn(async move {
+        own::spawn(async move {
             let tell = |from| match from {
                 FromPeer::Record(record) => tell(record),
                 FromPeer::Broken(error) => {
@@ -243,7 +244,7 @@ impl Outbox {
         let (sender, mut queue) = mpsc::unbounded_channel();
         let (link, left) = (Arc::clone(&self.link), Arc::clone(&self.queued));
         let failed = Arc::clone(&self.failed);
-        self.runtime.spawn(async move {
+        let work = async move {
             while let Some(outgoing) = queue.recv().await {
                 match outgoing {
                     Outgoing::Letter(letter, lost) => {
@@ -261,7 +262,8 @@ impl Outbox {
                 }
                 left.fetch_sub(1, Ordering::Release);
             }
-        });
+        };
+        own::spawn_on(work, &self.runtime);
         sender
     }
 }

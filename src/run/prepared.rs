@@ -29,6 +29,7 @@ use crate::context::{Context, Predecessor};
 use crate::error::Error;
 use crate::lifecycle::component::panic_message;
 use crate::lifecycle::event::{Event, What};
+use crate::lifecycle::own;
 use crate::lifecycle::task::Tasks;
 use crate::lifecycle::token::Token;
 use crate::lifecycle::tracker::Tracker;
@@ -168,7 +169,7 @@ impl Prepared {
         };
         let engine = Assisted::new(engine.run(inputs));
         shared.assist(engine.assistant());
-        let engine = tokio::spawn(engine);
+        let engine = own::spawn(engine);
 
         let context = Context::new(Arc::clone(&shared));
         let main = async {
@@ -279,7 +280,7 @@ impl Prepared {
             quiet,
         )
         .map_err(explain)?;
-        tokio::spawn(tell_signals(Arc::clone(&handlers), Arc::clone(&shared)));
+        own::spawn(tell_signals(Arc::clone(&handlers), Arc::clone(&shared)));
         Ok((shared, engine, handlers))
     }
 }

@@ -25,7 +25,10 @@ use super::{
     transport::Transport,
 };
 use crate::sys::log;
-use crate::{lifecycle::token::Token, net::peer::Peer};
+use crate::{
+    lifecycle::{own, token::Token},
+    net::peer::Peer,
+};
 
 /// Serves what `listener` accepts, and returns when all of it has ended, or the drain was aborted.
 pub(crate) async fn accept_and_serve<A: Connect, L: Accept>(
@@ -37,7 +40,7 @@ pub(crate) async fn accept_and_serve<A: Connect, L: Accept>(
     let server = Arc::new(Server::new(options));
     let aborting = source.listener().aborting();
     // A task of its own, for the connections must be told of the drain though this future be dropped.
-    tokio::spawn(follow_drain(Arc::clone(&server), &source, idle_limit));
+    own::spawn(follow_drain(Arc::clone(&server), &source, idle_limit));
     let accepting = Accepting(Arc::clone(&server));
     while let Some(io) = accept(&mut source, &server, &aborting).await? {
         let accepted = L::accepted(&io);

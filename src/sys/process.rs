@@ -1,8 +1,8 @@
 //! This process among others: its group, its terminal, its clock.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -28,6 +28,16 @@ pub(crate) fn join_group(group: i32) -> io::Result<()> {
 pub(crate) fn group_of(pid: u32) -> Option<u32> {
     let pid = Pid::from_raw(i32::try_from(pid).ok()?);
     u32::try_from(getpgid(Some(pid)).ok()?.as_raw()).ok()
+}
+
+/// How many threads this process has: as many directories has that of its tasks (`proc_pid_task(5)`),
+/// each of which is a link to it, beside its own two.
+///
+/// # Errors
+///
+/// Where `/proc` is not mounted.
+pub(crate) fn threads() -> io::Result<u64> {
+    Ok(fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
 }
 
 /// Sends a signal to a child that has not been reaped; one that has ended is no error.

@@ -19,6 +19,7 @@ use super::status::Status;
 use super::unit::Triggers;
 use crate::error::Error;
 use crate::lifecycle::event::{Event, What};
+use crate::lifecycle::own;
 use crate::lifecycle::phase::Phase;
 use crate::run::{Integration, Shared};
 use crate::sys::log;
@@ -86,7 +87,7 @@ impl Integration for Systemd {
             let watchdog = self.environment.watchdog(is_successor);
             let room = self.environment.room();
             let speaker = Speaker::new(address, watchdog, room, Arc::clone(&shared));
-            tokio::spawn(speaker.run(queue));
+            own::spawn(speaker.run(queue));
         }
         futures::future::ready(Ok(())).boxed()
     }

@@ -207,6 +207,44 @@ async fn a_connection_of_any_protocol_is_handed_over_with_its_state() {
     }
 }
 
+/// The old generation, which drains for the sake of another one, keeps no copy of a connection open
+/// that has moved; and with it go the tasks that nobody has ended.
+#[tokio::test]
+async fn a_connection_that_has_moved_ends_where_it_is_dropped() {
+    let program = Program::new(MOVING)
+        .arg("numbers")
+        .env("MOVING_FORGETS", "1");
+    let running = Moving::start_as(program).await;
+    let mut clients = Vec::new();
+    for said in ["x\n", "stay\n"] {
+        let mut client = Client::connect(running.first()).await;
+        assert_eq!(client.read_until(b'\n').await, "hello\n");
+        client.send(said).await;
+        assert_eq!(client.number().await.1.generation, 1);
+        clients.push(client);
+    }
+    running.hand_over(2).await;
+    let [moved, staying] = &mut clients[..] else {
+        panic!("there are two");
+    };
+    // The old generation may still be the first to read.
+    let mut answered = 1;
+    while answered == 1 {
+        moved.send("x\n").await;
+        answered = moved.number().await.1.generation;
+    }
+    moved.send("drop\n").await;
+    moved.ends().await;
+    staying.send("x\n").await;
+    assert_eq!(staying.number().await.1.generation, 1);
+    staying.send("drop\n").await;
+    running.predecessors_end(1).await;
+    let output = running.service.output();
+    output
+        .find("what generation 1 had forgotten is dropped")
+        .await;
+}
+
 #[tokio::test]
 async fn addresses_and_options_of_a_connection_survive() {
     let running = Moving::start("numbers").await;
@@ -933,6 +971,13 @@ impl<S: AsyncRead + Unpin> Client<S> {
             }
             body.extend_from_slice(&chunk[..length]);
         }
+    }
+
+    /// Waits for the end, before which nothing comes.
+    async fn ends(&mut self) {
+        let mut rest = Vec::new();
+        let read = within("the end", self.0.read_to_end(&mut rest)).await;
+        assert_eq!(read.expect("an orderly end"), 0, "{}", rest.escape_ascii());
     }
 
     async fn read_until(&mut self, end: u8) -> String {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::successor::shorten;
 use super::{End, Engine};
 use crate::lifecycle::event::What;
+use crate::lifecycle::own;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::pid_file::PidFile;
 use crate::net::gate::State;
@@ -125,7 +126,7 @@ impl Engine {
     /// Looks at what is left whenever something has gone.
     fn watch_quiet(&self) {
         let (quiet, queue) = (Arc::clone(&self.quiet), self.shared.queue.clone());
-        tokio::spawn(async move {
+        own::spawn(async move {
             while queue.send(Input::Quiet).is_ok() {
                 quiet.notified().await;
             }

@@ -35,6 +35,7 @@ use super::program::Changes;
 use super::shared::Shared;
 use super::start::{Inheritance, Offered};
 use crate::lifecycle::event::What;
+use crate::lifecycle::own;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::token::Token;
 use crate::protocol::{self, ALL_OFFERED, Abort, Failed, Incumbent, Stage, Successor};
@@ -613,7 +614,7 @@ impl Engine {
 
     fn later(&self, after: Duration, input: Input) {
         let queue = self.shared.queue.clone();
-        tokio::spawn(async move {
+        own::spawn(async move {
             tokio::time::sleep(after).await;
             queue.send(input).ok();
         });

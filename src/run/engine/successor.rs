@@ -11,6 +11,7 @@ use super::Engine;
 use crate::error::Error;
 use crate::lifecycle::event::What;
 use crate::lifecycle::forward::Tail;
+use crate::lifecycle::own;
 use crate::lifecycle::phase::Phase;
 use crate::lifecycle::token::Token;
 use crate::net::gate::State;
@@ -115,7 +116,7 @@ impl Engine {
             std::mem::take(&mut offered.stderr_pipes)
         }) {
             self.stderr_pipes.push(Arc::downgrade(&pipe));
-            tokio::spawn(forward_and_report(pipe, Tail::default(), Token::new()));
+            own::spawn(forward_and_report(pipe, Tail::default(), Token::new()));
         }
     }
 

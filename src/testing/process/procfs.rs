@@ -191,11 +191,14 @@ fn entry(pid: u32, stat: &[u8]) -> Option<Entry> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = String::from_utf8_lossy(&stat[end + 1..]);
     let mut fields = rest.split_ascii_whitespace();
-    let zombie = matches!(fields.next()?, "Z" | "X");
+    let ended = matches!(fields.next()?, "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
-    // The session is field 6, this one is 22.
-    let started = fields.nth(15)?.parse().ok()?;
+    // The session is field 6, these are 20 and 22.
+    let threads: u32 = fields.nth(13)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
+    // Its first thread may have ended while others still hold what it has open.
+    let zombie = ended && threads <= 1;
     Some(Entry {
         pid,
         parent,

@@ -492,6 +492,10 @@ impl Session {
     async fn rejection(&mut self) -> Result<Duration, String> {
         let (at, mut pulled) = self.trigger().await?;
         let ended = self.rejected(at, &mut pulled).await;
+        if ended.is_ok() {
+            // Why it has failed is known; a service that has said so takes the next one.
+            pulled.ended().await.ok();
+        }
         self.set_restarting(false);
         ended
     }
