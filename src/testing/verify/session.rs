@@ -816,7 +816,10 @@ async fn listening(
     let mut found: (Vec<Place>, Instant) = (Vec::new(), Instant::now());
     loop {
         let members = family.members();
-        if members.is_empty() {
+        if members.is_empty() && service.first().is_running() {
+            // It was looked at in a moment in which nobody can tell whose it is.
+            family.forget();
+        } else if members.is_empty() {
             let exit = service.first().exited().await;
             service.output().complete().await;
             return Err(Unverified(format!(
