@@ -28,7 +28,7 @@ where
 }
 
 /// Whether no other task is left on a runtime, and no thread in the process but its workers and as many
-/// `others`. Every runtime's are counted as one.
+/// `others`. The tasks of this crate count as those of this runtime, wherever they are.
 pub(crate) fn are_alone(runtime: &Handle, others: u64) -> bool {
     let metrics = runtime.metrics();
     let own = OWN.len();

@@ -74,6 +74,7 @@ impl Sending {
         self.under_way.values().map(|sent| sent.batch.len()).sum()
     }
 
+    /// Tells those who wait for it if nothing is under way.
     fn look_for_rest(&mut self) {
         if self.under_way.is_empty() {
             std::mem::take(&mut self.rest).cancel();

@@ -251,6 +251,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_process_ends_with_its_last_thread() {
+        for (state, threads, ended) in [("S", 3, false), ("Z", 2, false), ("Z", 1, true)] {
+            let stat =
+                format!("7 (a) b) {state} 5 6 4 0 -1 4 1 0 1 0 1 1 0 0 20 0 {threads} 0 900 1 1");
+            let entry = entry(7, stat.as_bytes()).expect("a whole line");
+            assert_eq!(
+                (entry.zombie, entry.session, entry.started),
+                (ended, 4, 900)
+            );
+        }
+    }
+
+    #[test]
     fn reads_this_process() {
         let pid = process::id();
         let file = tempfile::NamedTempFile::new().unwrap();
