@@ -328,6 +328,17 @@ impl Tracked {
         // The end of a task, and of all that it owns, may hang on it.
         drop(before);
     }
+
+    /// Has nobody woken any more.
+    pub(crate) fn wait_no_more(&self) {
+        let before = {
+            let mut slots = self.tracker.lock();
+            let entry = slots.entries[self.slot].as_mut();
+            entry.and_then(|entry| entry.waiting.take())
+        };
+        // As above.
+        drop(before);
+    }
 }
 
 impl Drop for Resting {

@@ -58,6 +58,8 @@ pub struct Conn {
     course: Course,
     /// The epoch in which it was refused.
     refused: u32,
+    /// Whether a task may have to be woken when connections move.
+    waits: bool,
     aside: Option<Box<Aside>>,
 }
 
@@ -104,6 +106,7 @@ impl Conn {
             door,
             course: Course::Fresh(Manner::Untouched),
             refused: 0,
+            waits: false,
             aside: None,
         }
     }
@@ -473,6 +476,7 @@ impl Conn {
                     }
                     if let Some(here) = &self.here {
                         here.tracked.wait(cx.waker());
+                        self.waits = true;
                     }
                     // Looked at again after the registration: an opening in between wakes nobody.
                     if !self.leaves(manner) {
@@ -513,6 +517,11 @@ impl Conn {
 
     /// From here on nobody else can go on with it as it came.
     fn touch(&mut self) {
+        if std::mem::take(&mut self.waits)
+            && let Some(here) = &self.here
+        {
+            here.tracked.wait_no_more();
+        }
         let unread = self
             .aside
             .as_ref()

@@ -109,7 +109,7 @@ impl Lane {
     /// What the successor takes may move: this generation has let go, or another one has taken the
     /// place of a successor that was [replaced](Self::suspend).
     pub(crate) fn open(&self) {
-        {
+        let takes_any = {
             let mut inner = self.lock();
             if inner.stage != Stage::Expected {
                 return;
@@ -118,8 +118,11 @@ impl Lane {
             inner.decided = false;
             inner.epoch += 1;
             inner.show();
+            !inner.takes.is_empty()
+        };
+        if takes_any {
+            self.tracker.wake_waiting();
         }
-        self.tracker.wake_waiting();
     }
 
     /// The successor is itself being replaced: what it has granted counts no longer, and what was

@@ -96,7 +96,10 @@ impl<I: Transport, S: Application> Http1<I, S> {
         phase: Phase,
     ) -> Poll<Result<Http1End, Http1Error>> {
         loop {
-            if let Poll::Ready(result) = Pin::new(&mut self.hyper).poll(cx) {
+            // What is to move between two requests does not look at its socket first: what has come goes along.
+            let goes_at_once =
+                phase == Phase::Moving && self.activity.has_served() && self.leaves(phase);
+            if !goes_at_once && let Poll::Ready(result) = Pin::new(&mut self.hyper).poll(cx) {
                 return Poll::Ready(match result {
                     Ok(()) if self.course == Course::Leaving => Ok(Http1End::Between),
                     Ok(()) => Ok(Http1End::Closed),
@@ -109,11 +112,7 @@ impl<I: Transport, S: Application> Http1<I, S> {
                 self.course = Course::Staying;
                 self.activity.set_ending(Ending::Lingering);
             }
-            let leaves = match phase {
-                Phase::Moving => self.activity.moves(),
-                phase => phase >= Phase::LastLook,
-            };
-            if !leaves || self.course != Course::Serving || !self.activity.is_idle() {
+            if !self.leaves(phase) {
                 break;
             }
             if !self.activity.has_served() {
@@ -126,6 +125,15 @@ impl<I: Transport, S: Application> Http1<I, S> {
         self.head_timeout
             .poll(cx, self.activity.awaits_head())
             .map(|limit| Err(Http1Error::SlowHead(limit)))
+    }
+
+    /// Whether it is to be taken out of hyper now.
+    fn leaves(&self, phase: Phase) -> bool {
+        let goes = match phase {
+            Phase::Moving => self.activity.moves(),
+            phase => phase >= Phase::LastLook,
+        };
+        goes && self.course == Course::Serving && self.activity.is_idle()
     }
 
     /// Takes the connection out of hyper after [`Http1End::Between`]; `None` if an upgrade has it.
