@@ -207,9 +207,35 @@ struct Events {
 
 impl Message for ToSuccessor {
     fn read_long(name: &str, record: &[u8]) -> Option<serde_json::Result<Self>> {
+        #[derive(Deserialize)]
+        struct Connections {
+            batch: u64,
+            #[serde(default)]
+            to: Option<u32>,
+            endpoint: String,
+            #[serde(default)]
+            parcel: u64,
+            connections: Vec<Connection>,
+        }
+
         match name {
             "offer" => Some(serde_json::from_slice(record).map(Self::Offer)),
             "sockets" => Some(serde_json::from_slice(record).map(Self::Sockets)),
+            "connections" => Some(serde_json::from_slice(record).map(
+                |Connections {
+                     batch,
+                     to,
+                     endpoint,
+                     parcel,
+                     connections,
+                 }| Self::Connections {
+                    batch,
+                    to,
+                    endpoint,
+                    parcel,
+                    connections,
+                },
+            )),
             "events" => Some(
                 serde_json::from_slice(record).map(|Events { events }| Self::Events { events }),
             ),
