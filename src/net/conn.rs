@@ -325,6 +325,12 @@ impl Conn {
         }
     }
 
+    /// Whether it is in this process alone: it has not moved, and nobody is asked to take it.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn is_here(&self) -> bool {
+        self.here.is_some()
+    }
+
     /// Whether somebody may yet take it who has not said so.
     #[cfg(feature = "hyper")]
     pub(crate) fn may_move_yet(&self) -> bool {
@@ -517,10 +523,10 @@ impl Conn {
 
     /// From here on nobody else can go on with it as it came.
     fn touch(&mut self) {
-        if std::mem::take(&mut self.waits)
-            && let Some(here) = &self.here
-        {
-            here.tracked.wait_no_more();
+        if std::mem::take(&mut self.waits) {
+            if let Some(here) = &self.here {
+                here.tracked.wait_no_more();
+            }
         }
         let unread = self
             .aside

@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
 };
 
-use super::{phase::Phase, server::Server};
+use super::{berth::Berths, phase::Phase, server::Server};
 
 /// What one connection has done and is doing.
 ///
@@ -19,6 +19,8 @@ pub(crate) struct Activity {
     server: Arc<Server>,
     open: AtomicU32,
     served: AtomicBool,
+    /// Whether the last request has no body.
+    bare: AtomicBool,
     head_begun: AtomicBool,
     sight_lost: AtomicBool,
     body_left: AtomicBool,
@@ -45,6 +47,7 @@ impl Activity {
             server,
             open: AtomicU32::new(0),
             served: AtomicBool::new(false),
+            bare: AtomicBool::new(false),
             head_begun: AtomicBool::new(false),
             sight_lost: AtomicBool::new(false),
             body_left: AtomicBool::new(false),
@@ -63,9 +66,10 @@ impl Activity {
         self.set_ending(Ending::Plain);
     }
 
-    /// Opens an exchange of HTTP/1: a request head is complete.
-    pub(crate) fn begin(self: &Arc<Self>) -> Exchange {
+    /// Opens an exchange of HTTP/1: a request head is complete, and there is no body if it is `bare`.
+    pub(crate) fn begin(self: &Arc<Self>, bare: bool) -> Exchange {
         self.open.fetch_add(1, Ordering::Relaxed);
+        self.bare.store(bare, Ordering::Relaxed);
         self.served.store(true, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
         self.sight_lost.store(false, Ordering::Relaxed);
@@ -120,6 +124,16 @@ impl Activity {
         self.served.load(Ordering::Relaxed)
     }
 
+    /// Returns whether the connection is between two requests, the last of which was nothing but a head, and nothing has
+    /// come since.
+    pub(crate) fn rests(&self) -> bool {
+        self.is_idle()
+            && self.has_served()
+            && self.bare.load(Ordering::Relaxed)
+            && !self.awaits_head()
+            && !self.may_be_in_body()
+    }
+
     /// Returns whether a part of a request head was read, and the rest is missing.
     pub(crate) fn awaits_head(&self) -> bool {
         self.head_begun.load(Ordering::Relaxed)
@@ -138,6 +152,11 @@ impl Activity {
     pub(crate) fn moves(&self) -> bool {
         let refused = || self.refused.load(Ordering::Relaxed) == self.server.phases().epoch();
         self.moves.load(Ordering::Relaxed) && !refused()
+    }
+
+    /// Where the connections of the same server lie.
+    pub(crate) fn berths(&self) -> &Berths {
+        self.server.berths()
     }
 
     /// Notes in which epoch it leaves. If it is refused, it does not ask again before the next.

@@ -15,7 +15,7 @@ use super::{
     http1::{Between, Http1, Http1End, Http1Error},
     http2::Http2,
     io::Io,
-    phase::Phase,
+    phase::{Heed, Phase},
     preface::{Opening, Preface, PrefaceError},
     server::Server,
     service::Application,
@@ -56,7 +56,8 @@ pub(crate) fn go_on<I: Transport, S: Application>(
                 if let Poll::Ready(result) = stage.poll(cx, now, &server) {
                     return Poll::Ready(result);
                 }
-                if stage.can_move() || !phase.as_mut().heed_all() {
+                if !phase.as_mut().heed(stage.heeds()) {
+                    stage.end_turn();
                     return Poll::Pending;
                 }
             }
@@ -126,9 +127,24 @@ impl<I: Transport, S: Application> Stage<I, S> {
         }
     }
 
-    /// Whether it may be of a protocol whose connections move.
-    fn can_move(&self) -> bool {
-        !matches!(self, Self::Http2(_))
+    /// What it has to be told of the drain.
+    fn heeds(&mut self) -> Heed {
+        match self {
+            // Its connections do not move, whatever the others do.
+            Self::Http2(_) => Heed::All,
+            // That others move it is told by itself.
+            Self::Http1(http1) => match http1.is_moored() {
+                true => Heed::End,
+                false => Heed::Moves,
+            },
+            _ => Heed::Moves,
+        }
+    }
+
+    fn end_turn(&self) {
+        if let Self::Http1(http1) = self {
+            http1.end_turn();
+        }
     }
 
     fn after_preface(&mut self, opening: Opening, server: &Server) -> Self {

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 
 use super::{
     activity::{Activity, Ending},
+    berth::{Mooring, Turn},
     head_timeout::HeadTimeout,
     io::Io,
     phase::Phase,
@@ -33,9 +34,12 @@ use super::{
 ///
 /// In all others it announces an end that is none (a call runs, a first head is incomplete) or loses what it has not
 /// flushed (`poll_without_shutdown`).
+///
+/// One that has nothing in hyper's buffers lies in a [berth](super::berth), from where it moves without being taken out.
 pub(crate) struct Http1<I: Transport, S: Application> {
     hyper: UpgradeableConnection<TokioIo<Io<I>>, ExchangeService<S>>,
     activity: Arc<Activity>,
+    mooring: Mooring<I>,
     head_timeout: HeadTimeout,
     course: Course,
 }
@@ -76,8 +80,10 @@ impl<I: Transport, S: Application> Http1<I, S> {
         Self::on_course(Course::Staying, between.io, between.service, server)
     }
 
-    fn on_course(course: Course, io: Io<I>, service: S, server: &Server) -> Self {
+    fn on_course(course: Course, mut io: Io<I>, service: S, server: &Server) -> Self {
         let activity = Arc::clone(io.activity());
+        let mooring = Mooring::new(Arc::clone(&activity));
+        io.set_berth(mooring.berth());
         let service = ExchangeService::new(service, Arc::clone(&activity));
         Self {
             hyper: server
@@ -85,6 +91,7 @@ impl<I: Transport, S: Application> Http1<I, S> {
                 .serve_connection(TokioIo::new(io), service)
                 .with_upgrades(),
             activity,
+            mooring,
             head_timeout: HeadTimeout::new(server.head_timeout()),
             course,
         }
@@ -95,11 +102,20 @@ impl<I: Transport, S: Application> Http1<I, S> {
         cx: &mut Context<'_>,
         phase: Phase,
     ) -> Poll<Result<Http1End, Http1Error>> {
+        match self.mooring.begin_turn(cx) {
+            Turn::Going => {}
+            Turn::Waiting => return Poll::Pending,
+            Turn::Moved => return Poll::Ready(Ok(Http1End::Closed)),
+        }
         loop {
             // What is to move between two requests does not look at its socket first: what has come goes along.
             let goes_at_once =
                 phase == Phase::Moving && self.activity.has_served() && self.leaves(phase);
-            if !goes_at_once && let Poll::Ready(result) = Pin::new(&mut self.hyper).poll(cx) {
+            let polled = match goes_at_once {
+                true => Poll::Pending,
+                false => Pin::new(&mut self.hyper).poll(cx),
+            };
+            if let Poll::Ready(result) = polled {
                 return Poll::Ready(match result {
                     Ok(()) if self.course == Course::Leaving => Ok(Http1End::Between),
                     Ok(()) => Ok(Http1End::Closed),
@@ -127,6 +143,16 @@ impl<I: Transport, S: Application> Http1<I, S> {
             .map(|limit| Err(Http1Error::SlowHead(limit)))
     }
 
+    /// Whether it leaves from its berth when others do.
+    pub(crate) fn is_moored(&mut self) -> bool {
+        self.mooring.is_moored()
+    }
+
+    /// Nothing more is done with it before it is polled again.
+    pub(crate) fn end_turn(&self) {
+        self.mooring.lie_open();
+    }
+
     /// Whether it is to be taken out of hyper now.
     fn leaves(&self, phase: Phase) -> bool {
         let goes = match phase {
@@ -141,6 +167,7 @@ impl<I: Transport, S: Application> Http1<I, S> {
         self.activity.set_ending(Ending::Plain);
         let parts = self.hyper.into_parts()?;
         let mut io = parts.io.into_inner();
+        io.leave_berth();
         io.unread(parts.read_buf);
         Some(Between {
             io,

@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     activity::{Activity, Ending},
+    berth::Berth,
     linger::Linger,
     room::Place,
     transport::Transport,
-    write_through::write_through,
 };
 
 /// A transport that replays what was read ahead, reports reads to the connection's account, and ends as that says.
@@ -24,9 +24,15 @@ use super::{
 /// the connection counts until the application drops it.
 #[derive(Debug)]
 pub(crate) struct Io<I> {
-    transport: I,
+    /// Nothing while it lies in its berth.
+    transport: Option<I>,
     /// Read from the transport, not yet by hyper.
     ahead: Bytes,
+    berth: Option<Arc<Berth<I>>>,
+    /// Whether what was read last ended with a request head.
+    head_read: bool,
+    /// Whether there was nothing to read at the last attempt.
+    exhausted: bool,
     activity: Arc<Activity>,
     linger: Option<Linger>,
     counted: Place,
@@ -35,8 +41,11 @@ pub(crate) struct Io<I> {
 impl<I: Transport> Io<I> {
     pub(crate) fn new(transport: I, activity: Arc<Activity>, counted: Place) -> Self {
         Self {
-            transport,
+            transport: Some(transport),
             ahead: Bytes::new(),
+            berth: None,
+            head_read: false,
+            exhausted: false,
             activity,
             linger: None,
             counted,
@@ -54,7 +63,47 @@ impl<I: Transport> Io<I> {
 
     /// Returns whether something has arrived that hyper has not read.
     pub(crate) fn has_arrived(&self) -> bool {
-        !self.ahead.is_empty() || self.transport.has_arrived()
+        let arrived = |transport: &I| transport.has_arrived();
+        !self.ahead.is_empty() || self.transport.as_ref().is_some_and(arrived)
+    }
+
+    /// From here on the transport lies there between two requests.
+    pub(crate) fn set_berth(&mut self, berth: &Arc<Berth<I>>) {
+        self.berth = Some(Arc::clone(berth));
+    }
+
+    /// From here on the transport is here.
+    pub(crate) fn leave_berth(&mut self) {
+        let berth = self.berth.take();
+        if self.transport.is_none() {
+            self.transport = berth.and_then(|berth| berth.fetch());
+        }
+    }
+
+    fn transport(&mut self) -> io::Result<&mut I> {
+        if self.transport.is_none() {
+            self.transport = self.berth.as_ref().and_then(|berth| berth.fetch());
+        }
+        // Nobody reads or writes while the successor is asked.
+        self.transport
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Puts the transport into its berth if nothing else belongs to the connection. Whoever flushes has nothing to
+    /// write. What was read is used up if it ended with the head of the last request and hyper has tried to read on:
+    /// behind a head that it has not used it does not.
+    fn lie_down(&mut self, cx: &Context<'_>) {
+        if !(self.exhausted && self.head_read && self.activity.rests()) {
+            return;
+        }
+        let transport = self.transport.take_if(|transport| transport.can_move());
+        if let Some(transport) = transport {
+            match &self.berth {
+                Some(berth) => berth.put(transport, cx),
+                None => self.transport = Some(transport),
+            }
+        }
     }
 
     pub(crate) fn activity(&self) -> &Arc<Activity> {
@@ -71,6 +120,9 @@ impl<I: Transport> Io<I> {
             counted,
             ..
         } = self;
+        let Some(transport) = transport else {
+            return;
+        };
         activity.leave();
         transport.hand_over(ahead, |transport, ahead| {
             if transport.may_move_yet() {
@@ -92,13 +144,18 @@ impl<I: Transport> AsyncRead for Io<I> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         if self.ahead.is_empty() {
-            ready!(Pin::new(&mut self.transport).poll_read(cx, buf))?;
+            let read = Pin::new(self.transport()?).poll_read(cx, buf);
+            self.exhausted = read.is_pending();
+            ready!(read)?;
         } else {
             let length = self.ahead.len().min(buf.remaining());
             buf.put_slice(&self.ahead[..length]);
             self.ahead.advance(length);
+            self.exhausted = false;
         }
-        if buf.filled().len() > before {
+        let read = &buf.filled()[before..];
+        if !read.is_empty() {
+            self.head_read = ends_head(read) && self.ahead.is_empty();
             self.activity.bytes_came();
         }
         Poll::Ready(Ok(()))
@@ -106,18 +163,57 @@ impl<I: Transport> AsyncRead for Io<I> {
 }
 
 impl<I: Transport> AsyncWrite for Io<I> {
-    write_through!(transport);
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.transport()?).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.transport()?).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        let is_vectored = |transport: &I| transport.is_write_vectored();
+        self.transport.as_ref().is_some_and(is_vectored)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What lies in its berth is flushed.
+        if let Some(transport) = &mut self.transport {
+            ready!(Pin::new(transport).poll_flush(cx))?;
+            self.lie_down(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ending = self.activity.ending();
+        if ending == Ending::Kept {
+            return self.poll_flush(cx);
+        }
+        self.transport()?;
         let this = &mut *self;
-        match this.activity.ending() {
-            Ending::Plain => Pin::new(&mut this.transport).poll_shutdown(cx),
-            Ending::Lingering => this
-                .linger
+        let Some(transport) = &mut this.transport else {
+            return Poll::Ready(Ok(()));
+        };
+        match ending {
+            Ending::Lingering => (this.linger)
                 .get_or_insert_with(Linger::new)
-                .poll(cx, &mut this.transport)
+                .poll(cx, transport)
                 .map(Ok),
-            Ending::Kept => Pin::new(&mut this.transport).poll_flush(cx),
+            _ => Pin::new(transport).poll_shutdown(cx),
         }
     }
+}
+
+/// Whether the last line of a request head, which is empty, ends it, and not some line before that.
+fn ends_head(read: &[u8]) -> bool {
+    matches!(read, [.., before, b'\r', b'\n', b'\r', b'\n'] if !matches!(before, b'\r' | b'\n'))
 }

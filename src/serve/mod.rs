@@ -12,6 +12,7 @@
 //! | `phase` | where the drain stands, as a connection sees it |
 //! | `connection` | one connection, from its first byte to its last |
 //! | `preface`, `http1`, `http2` | its stages |
+//! | `berth` | where it lies between two requests, and leaves without its task |
 //! | `io`, `linger`, `patience`, `transport` | the bytes below |
 //! | `service`, `body`, `activity` | the requests above, and the account of them |
 //! | `farewell`, `health` | of gRPC alone: the last words of a call, and of the service |
@@ -45,6 +46,8 @@ pub(crate) mod http2_options;
 mod accepting;
 #[cfg(feature = "hyper")]
 mod activity;
+#[cfg(feature = "hyper")]
+mod berth;
 #[cfg(feature = "hyper")]
 mod body;
 #[cfg(feature = "hyper")]
@@ -85,7 +88,7 @@ mod server;
 mod service;
 #[cfg(feature = "hyper")]
 mod transport;
-#[cfg(any(feature = "hyper", feature = "rustls"))]
+#[cfg(feature = "rustls")]
 mod write_through;
 
 #[cfg(test)]

@@ -44,6 +44,19 @@ pub(crate) struct Phases {
     changed: Notify,
     /// Told of every change.
     changed_at_all: Notify,
+    /// Told when the drain begins for those that have not moved, and of what comes after that.
+    staying: Notify,
+}
+
+/// Of which changes a task is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heed {
+    /// Of all.
+    All,
+    /// Of all but that to [`Phase::Expecting`].
+    Moves,
+    /// Of that to [`Phase::Draining`] and of those behind it.
+    End,
 }
 
 impl Phases {
@@ -52,6 +65,7 @@ impl Phases {
             now: AtomicU8::new(SERVING),
             changed: Notify::new(),
             changed_at_all: Notify::new(),
+            staying: Notify::new(),
         }
     }
 
@@ -76,6 +90,11 @@ impl Phases {
     ///
     /// Only the one task that follows the drain may call this.
     pub(crate) fn advance(&self, phase: Phase) {
+        self.advance_with(phase, || {});
+    }
+
+    /// The same, with something that is done first of all, in `phase`.
+    pub(crate) fn advance_with(&self, phase: Phase, first: impl FnOnce()) {
         let now = self.epoch();
         let next = match phase {
             Phase::Serving => SERVING,
@@ -88,9 +107,13 @@ impl Phases {
         };
         // A watch that is woken without a change would not register again.
         if self.now.fetch_max(next, Ordering::Release) < next {
+            first();
             self.changed_at_all.notify_waiters();
             if phase != Phase::Expecting || next == DRAINING {
                 self.changed.notify_waiters();
+            }
+            if next >= DRAINING {
+                self.staying.notify_waiters();
             }
         }
     }
@@ -128,16 +151,20 @@ pin_project! {
 }
 
 impl PhaseWatch<'_> {
-    /// From the next look on, has the task woken by every change; returns whether that is new.
-    pub(crate) fn heed_all(self: Pin<&mut Self>) -> bool {
+    /// From the next look on, has the task woken of these changes; returns whether that is new.
+    pub(crate) fn heed(self: Pin<&mut Self>, changes: Heed) -> bool {
         let mut this = self.project();
-        let all = &this.phases.changed_at_all;
-        if std::ptr::eq(*this.source, all) {
+        let source = match changes {
+            Heed::All => &this.phases.changed_at_all,
+            Heed::Moves => &this.phases.changed,
+            Heed::End => &this.phases.staying,
+        };
+        if std::ptr::eq(*this.source, source) {
             return false;
         }
-        *this.source = all;
+        *this.source = source;
         *this.registered = false;
-        this.changed.set(all.notified());
+        this.changed.set(source.notified());
         true
     }
 
@@ -185,8 +212,8 @@ mod tests {
         let mut watch = pin!(phases.watch());
 
         assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
-        assert!(watch.as_mut().heed_all());
-        assert!(!watch.as_mut().heed_all());
+        assert!(watch.as_mut().heed(Heed::All));
+        assert!(!watch.as_mut().heed(Heed::All));
         assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
         assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
         let phases_to_come = [
@@ -219,6 +246,23 @@ mod tests {
         assert_eq!(watch.as_mut().look(&mut cx), Phase::Moving);
         phases.advance(Phase::Draining);
         assert_eq!(woken.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn who_heeds_the_end_is_not_woken_before() {
+        let phases = Phases::new();
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let mut cx = Context::from_waker(&waker);
+        let mut watch = pin!(phases.watch());
+        assert!(watch.as_mut().heed(Heed::End));
+        assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
+        phases.advance(Phase::Expecting);
+        phases.advance_with(Phase::Moving, || assert_eq!(phases.now(), Phase::Moving));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        assert_eq!(watch.as_mut().look(&mut cx), Phase::Moving);
+        phases.advance(Phase::Draining);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]

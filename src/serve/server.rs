@@ -5,6 +5,7 @@ use std::{future::Future, pin::pin, time::Duration};
 use hyper::server::conn::{http1, http2};
 
 use super::{
+    berth::Berths,
     executor::Spawn,
     options::Options,
     phase::{Phase, Phases},
@@ -19,6 +20,7 @@ pub(crate) struct Server {
     http2: http2::Builder<Spawn>,
     head_timeout: Duration,
     phases: Phases,
+    berths: Berths,
     room: Room,
 }
 
@@ -29,6 +31,7 @@ impl Server {
             http2: options.http2.into_builder(),
             head_timeout: options.header_timeout,
             phases: Phases::new(),
+            berths: Berths::default(),
             room: Room::new(options.max_connections),
         }
     }
@@ -48,6 +51,11 @@ impl Server {
 
     pub(crate) fn phases(&self) -> &Phases {
         &self.phases
+    }
+
+    /// Where its connections lie between two requests.
+    pub(crate) fn berths(&self) -> &Berths {
+        &self.berths
     }
 
     /// Counts a connection until its place is dropped.
@@ -85,7 +93,8 @@ impl Server {
             if !prospect.decided().await {
                 return;
             }
-            self.phases.advance(Phase::Moving);
+            // What lies there leaves without being woken.
+            (self.phases).advance_with(Phase::Moving, || self.berths.leave());
             // Over may mean that another one takes them.
             prospect.over().await;
         }

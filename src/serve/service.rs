@@ -57,7 +57,7 @@ impl<S: Application> Service<Request<Incoming>> for ExchangeService<S> {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let version = request.version();
         let exchange = match version < Version::HTTP_2 {
-            true => self.activity.begin(),
+            true => self.activity.begin(request.body().is_end_stream()),
             false => self.activity.begin_stream(),
         };
         let tunnel = request.method() == Method::CONNECT;

@@ -15,7 +15,7 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'sta
     /// This asks the kernel, now. A pending `poll_read` says less: Tokio does not try before epoll has reported.
     fn has_arrived(&self) -> bool;
 
-    /// Returns whether [`hand_over`](Self::hand_over) can do anything.
+    /// Returns whether [`hand_over`](Self::hand_over) can do anything, now.
     fn can_move(&self) -> bool {
         false
     }
@@ -39,7 +39,7 @@ impl Transport for Conn {
     }
 
     fn can_move(&self) -> bool {
-        true
+        self.is_here()
     }
 
     fn may_move_yet(&self) -> bool {

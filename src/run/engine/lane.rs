@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::incumbent::letter;
@@ -44,8 +43,6 @@ pub(super) struct Sending {
     /// The youngest generation that has taken the place of the successor as the one that reads here.
     reader: u32,
     under_way: HashMap<u64, UnderWay>,
-    /// Comes when nothing is under way any more.
-    rest: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -74,20 +71,12 @@ impl Sending {
         self.under_way.values().map(|sent| sent.batch.len()).sum()
     }
 
-    /// Tells those who wait for it if nothing is under way.
-    fn look_for_rest(&mut self) {
-        if self.under_way.is_empty() {
-            std::mem::take(&mut self.rest).cancel();
-        }
-    }
-
     /// Takes back what was sent to generations before this one, and is not answered.
     fn take_before(&mut self, generation: u32) -> Vec<Arc<Batch>> {
         let (taken, left) = std::mem::take(&mut self.under_way)
             .into_iter()
             .partition(|(_, sent)| sent.to < generation);
         self.under_way = left;
-        self.look_for_rest();
         HashMap::into_values(taken).map(|sent| sent.batch).collect()
     }
 }
@@ -211,19 +200,17 @@ impl Engine {
 
     /// The successor has answered.
     pub(super) fn moved(&mut self, number: u64, mut refused: Vec<u32>) {
-        let rest = self.sending.rest.clone();
         let Some(UnderWay { batch, .. }) = self.sending.under_way.remove(&number) else {
             return;
         };
         refused.sort_unstable();
         // First of all the successor gets something to do.
         self.send_connections();
-        self.sending.look_for_rest();
         if let Some(peer) = self.handover.as_ref().and_then(Handover::peer) {
             // The letter may be in the hands of the sender still.
             peer.then(move || {
                 if let Some(batch) = Arc::into_inner(batch) {
-                    close(batch.answered(&refused), rest);
+                    close(batch.answered(&refused));
                 }
             });
         }
@@ -235,7 +222,6 @@ impl Engine {
             keep(batch);
         }
         self.send_connections();
-        self.sending.look_for_rest();
     }
 
     /// The successor has died, after everything that it has said: what it has not answered is here.
@@ -457,14 +443,12 @@ impl Engine {
     }
 }
 
-/// Closes what has moved, once the lane is at rest: while connections move, that takes a processor
-/// from those who move them, and if this process ends then, the kernel does it. A connection that its
-/// new owner closes without shutting it down ends only when it is closed here too, so not for long.
-fn close(moved: Vec<Stream>, rest: CancellationToken) {
+/// Closes what has moved, after a while: as long as connections move, that takes a processor from those
+/// who move them, and if this process ends meanwhile, the kernel does it. A connection that its new
+/// owner closes without shutting it down ends only when it is closed here too, so not for long.
+fn close(moved: Vec<Stream>) {
     own::spawn(async move {
-        // Whatever follows from their leaving goes first.
-        tokio::task::yield_now().await;
-        tokio::time::timeout(KEPT_OPEN, rest.cancelled()).await.ok();
+        tokio::time::sleep(KEPT_OPEN).await;
         drop(moved);
     });
 }
@@ -477,8 +461,8 @@ fn keep(batch: Arc<Batch>) {
 
 /// How many connections may be unanswered.
 const AHEAD: usize = 4 * MOST;
-/// How long what has moved may be open here as well, at most.
-const KEPT_OPEN: Duration = Duration::from_millis(20);
+/// How long what has moved is open here as well, at most.
+const KEPT_OPEN: Duration = Duration::from_millis(50);
 /// How long a count of descriptors is believed in.
 const FRESH: Duration = Duration::from_millis(100);
 /// How long the successor may take to say what it takes, at most.

@@ -1,0 +1,286 @@
+//! Where connections of HTTP/1 lie between two requests, so that they move to the successor without their tasks.
+//!
+//! Thousands of idle connections leave from here in one go. To wake the task of each, and to have it take the connection
+//! out of hyper, takes many times as long. What has served a connection stays as it is until the successor has answered:
+//! then its task ends, or goes on as if nothing had been.
+//!
+//! A connection lies here only where it is nothing but its socket: all that was read is used up, and all that was written
+//! is flushed. The I/O object sees to that (`io`).
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Waker},
+};
+
+use hyper::body::Bytes;
+use slab::Slab;
+
+use super::{activity::Activity, transport::Transport};
+
+/// The berths of one server: those in which a connection has ever lain whose task goes on.
+#[derive(Default)]
+pub(crate) struct Berths(Mutex<Slab<Arc<dyn Leave>>>);
+
+/// The place of one connection. Its I/O object puts the transport here and fetches it again; its task says when others
+/// may take it.
+pub(crate) struct Berth<I> {
+    state: AtomicU8,
+    slot: Mutex<Slot<I>>,
+    activity: Arc<Activity>,
+}
+
+struct Slot<I> {
+    transport: Option<I>,
+    /// The task of the connection.
+    task: Option<Waker>,
+}
+
+/// The task's hold on its berth.
+pub(crate) struct Mooring<I: Transport> {
+    berth: Arc<Berth<I>>,
+    /// Its place among all.
+    key: Option<usize>,
+}
+
+/// What a task that is polled may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Go on: nobody else has the connection, or takes it meanwhile.
+    Going,
+    /// Wait: the successor is asked to take it.
+    Waiting,
+    /// End: the connection has moved.
+    Moved,
+}
+
+/// What a connection of any kind does when it is to move.
+trait Leave: Send + Sync {
+    /// Sends the connection to the successor if it lies open, and has its own task look otherwise.
+    fn leave(self: Arc<Self>);
+}
+
+/// The transport is with the I/O object.
+const AT_SEA: u8 = 0;
+/// The transport lies here, and its task is running.
+const LYING: u8 = 1;
+/// The transport lies here, and whoever is first may have it.
+const OPEN: u8 = 2;
+/// The successor is asked to take the transport.
+const ASKED: u8 = 3;
+/// It was not taken; the task has yet to learn so.
+const BACK: u8 = 4;
+/// The successor has it.
+const MOVED: u8 = 5;
+/// The task has ended.
+const ENDED: u8 = 6;
+
+impl Berths {
+    /// Sends to the successor what lies open, and wakes the tasks of all others.
+    pub(crate) fn leave(&self) {
+        // Not under the lock: whoever is woken may end here at once.
+        let all: Vec<_> = self
+            .lock()
+            .iter()
+            .map(|(_, berth)| Arc::clone(berth))
+            .collect();
+        all.into_iter().for_each(Leave::leave);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slab<Arc<dyn Leave>>> {
+        // No code of others runs under this lock, so a poisoned one is still consistent.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<I> Berth<I> {
+    /// Puts the transport here, in its task.
+    pub(crate) fn put(&self, transport: I, cx: &Context<'_>) {
+        let mut slot = self.lock();
+        slot.transport = Some(transport);
+        slot.set_task(cx);
+        drop(slot);
+        self.state.store(LYING, Ordering::Relaxed);
+    }
+
+    /// Gets the transport back, in its task.
+    pub(crate) fn fetch(&self) -> Option<I> {
+        self.state.store(AT_SEA, Ordering::Relaxed);
+        self.lock().transport.take()
+    }
+
+    /// Goes from one state to another, unless somebody else was first.
+    fn leave_state(&self, from: u8, to: u8) -> bool {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+        let left = self.state.compare_exchange(from, to, success, failure);
+        left.is_ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot<I>> {
+        // What runs under this lock leaves it consistent, whatever happens.
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the task look.
+    fn wake(&self) {
+        let task = self.lock().task.clone();
+        // It may come here at once.
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+impl<I> Slot<I> {
+    fn set_task(&mut self, cx: &Context<'_>) {
+        match &mut self.task {
+            Some(task) => task.clone_from(cx.waker()),
+            task => *task = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl<I: Transport> Leave for Berth<I> {
+    fn leave(self: Arc<Self>) {
+        let taken = self.activity.moves() && self.leave_state(OPEN, ASKED);
+        if !taken {
+            return self.wake();
+        }
+        let transport = self.lock().transport.take();
+        let activity = Arc::clone(&self.activity);
+        let absence = Absence(self);
+        // Without it the absence is over at once.
+        if let Some(transport) = transport {
+            activity.leave();
+            transport.hand_over(Bytes::new(), move |transport, _| {
+                if transport.may_move_yet() {
+                    activity.come_back();
+                }
+                absence.end(transport);
+            });
+        }
+    }
+}
+
+/// The time in which the successor is asked; when it is dropped, the transport has moved.
+struct Absence<I>(Arc<Berth<I>>);
+
+impl<I> Absence<I> {
+    /// The transport was not taken.
+    fn end(self, transport: I) {
+        let berth = &self.0;
+        berth.lock().transport = Some(transport);
+        if berth.leave_state(ASKED, BACK) {
+            berth.wake();
+        } else {
+            // Nobody is left who would go on with it.
+            let transport = berth.lock().transport.take();
+            drop(transport);
+        }
+    }
+}
+
+impl<I> Drop for Absence<I> {
+    fn drop(&mut self) {
+        if self.0.leave_state(ASKED, MOVED) {
+            let task = self.0.lock().task.take();
+            if let Some(task) = task {
+                task.wake();
+            }
+        }
+    }
+}
+
+impl<I: Transport> Mooring<I> {
+    pub(crate) fn new(activity: Arc<Activity>) -> Self {
+        let slot = Slot {
+            transport: None,
+            task: None,
+        };
+        let berth = Berth {
+            state: AtomicU8::new(AT_SEA),
+            slot: Mutex::new(slot),
+            activity,
+        };
+        Self {
+            berth: Arc::new(berth),
+            key: None,
+        }
+    }
+
+    pub(crate) fn berth(&self) -> &Arc<Berth<I>> {
+        &self.berth
+    }
+
+    /// Begins a turn of the task: nobody else takes the connection until it [lies open](Self::lie_open) again.
+    pub(crate) fn begin_turn(&self, cx: &Context<'_>) -> Turn {
+        let berth = &self.berth;
+        let mut state = berth.state.load(Ordering::Acquire);
+        loop {
+            state = match state {
+                OPEN if berth.leave_state(OPEN, LYING) => return Turn::Going,
+                OPEN => berth.state.load(Ordering::Acquire),
+                ASKED => {
+                    berth.lock().set_task(cx);
+                    // Again, for an answer that came before that woke nobody.
+                    match berth.state.load(Ordering::Acquire) {
+                        ASKED => return Turn::Waiting,
+                        state => state,
+                    }
+                }
+                BACK => {
+                    berth.state.store(LYING, Ordering::Relaxed);
+                    return Turn::Going;
+                }
+                MOVED => return Turn::Moved,
+                _ => return Turn::Going,
+            }
+        }
+    }
+
+    /// Whether the connection is among those that leave together. It is from the first time on that it lies here.
+    pub(crate) fn is_moored(&mut self) -> bool {
+        if self.key.is_none() && self.berth.state.load(Ordering::Relaxed) == LYING {
+            let berth = Arc::clone(&self.berth) as Arc<dyn Leave>;
+            self.key = Some(self.berth.activity.berths().lock().insert(berth));
+        }
+        self.key.is_some()
+    }
+
+    /// Ends a turn of the task: if the connection lies here, others may take it.
+    pub(crate) fn lie_open(&self) {
+        let state = &self.berth.state;
+        if state.load(Ordering::Relaxed) == LYING {
+            // Release: whoever takes it sees all that was done with it.
+            state.store(OPEN, Ordering::Release);
+        }
+    }
+}
+
+impl<I: Transport> Drop for Mooring<I> {
+    fn drop(&mut self) {
+        self.berth.state.store(ENDED, Ordering::Release);
+        if let Some(key) = self.key {
+            let berth = self.berth.activity.berths().lock().try_remove(key);
+            // What ends with it may come here.
+            drop(berth);
+        }
+    }
+}
+
+impl fmt::Debug for Berths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Berths").field(&self.lock().len()).finish()
+    }
+}
+
+impl<I> fmt::Debug for Berth<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Berth")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
