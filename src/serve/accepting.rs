@@ -119,7 +119,7 @@ fn follow_drain<L: Accept>(
     }
 }
 
-fn spawn_connection<I, S>(io: I, peer: Peer, service: S, server: &Arc<Server>)
+pub(super) fn spawn_connection<I, S>(io: I, peer: Peer, service: S, server: &Arc<Server>)
 where
     I: Transport,
     S: Application + Send + 'static,

@@ -88,7 +88,7 @@ mod server;
 mod service;
 #[cfg(feature = "hyper")]
 mod transport;
-#[cfg(feature = "rustls")]
+#[cfg(any(all(test, feature = "hyper"), feature = "rustls"))]
 mod write_through;
 
 #[cfg(test)]

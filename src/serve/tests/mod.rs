@@ -9,6 +9,7 @@ mod generation;
 mod http2;
 mod hyper;
 mod last_look;
+mod leaving;
 mod lingering;
 mod serving;
 #[cfg(feature = "tonic-health")]

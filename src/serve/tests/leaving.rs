@@ -1,0 +1,274 @@
+//! Connections that leave to the successor from where they lie between two requests.
+
+use std::{
+    io::{self, IoSlice},
+    net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use futures::FutureExt;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf, duplex};
+
+use super::{
+    Bench,
+    client::{Client, get, post},
+    must, settle,
+};
+use crate::serve::{
+    accepting::spawn_connection, phase::Phase, transport::Transport, write_through::write_through,
+};
+
+/// A transport that can move, to the test.
+struct Movable {
+    stream: DuplexStream,
+    port: Port,
+}
+
+/// What has left.
+#[derive(Clone, Default)]
+struct Port(Arc<Mutex<Vec<Left>>>);
+
+struct Left {
+    transport: Movable,
+    unread: Bytes,
+    kept: Box<dyn FnOnce(Movable, Bytes) + Send>,
+}
+
+impl Port {
+    fn connect(&self, bench: &Bench) -> Client<DuplexStream> {
+        let (client, stream) = duplex(64 * 1024);
+        let port = self.clone();
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into();
+        spawn_connection(
+            Movable { stream, port },
+            peer,
+            bench.app.clone(),
+            &bench.server,
+        );
+        Client::new(client)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
+
+    /// The only one that has left.
+    #[track_caller]
+    fn only(&self) -> Left {
+        let mut all = std::mem::take(&mut *self.0.lock().unwrap());
+        assert_eq!(all.len(), 1);
+        all.remove(0)
+    }
+}
+
+impl Left {
+    /// Nobody takes it.
+    fn keep(self) {
+        (self.kept)(self.transport, self.unread);
+    }
+}
+
+impl Transport for Movable {
+    fn has_arrived(&self) -> bool {
+        false
+    }
+
+    fn can_move(&self) -> bool {
+        true
+    }
+
+    fn hand_over(self, unread: Bytes, kept: impl FnOnce(Self, Bytes) + Send + 'static) {
+        let port = self.port.clone();
+        port.0.lock().unwrap().push(Left {
+            transport: self,
+            unread,
+            kept: Box::new(kept),
+        });
+    }
+}
+
+impl AsyncRead for Movable {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Movable {
+    write_through!(stream);
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Bench {
+    /// The successor takes connections.
+    fn move_out(&self) {
+        let phases = self.server.phases();
+        phases.advance_with(Phase::Moving, || self.server.berths().leave());
+    }
+}
+
+#[tokio::test]
+async fn one_that_rests_leaves_before_its_task_runs() {
+    let (bench, port) = (Bench::new(), Port::default());
+    let mut client = port.connect(&bench);
+    for _ in 0..2 {
+        client.get("/").await;
+        client.reply().await.expect("hello", false);
+    }
+
+    bench.move_out();
+
+    let Left {
+        mut transport,
+        unread,
+        kept,
+    } = port.only();
+    assert!(unread.is_empty());
+    client.send("next").await;
+    bench.server.close();
+    settle().await;
+    assert!(bench.server.ended().now_or_never().is_none());
+    drop(kept);
+    must(bench.server.ended()).await;
+    let mut read = [0; 4];
+    must(transport.stream.read_exact(&mut read)).await.unwrap();
+    assert_eq!(&read, b"next");
+    drop(transport);
+    client.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_nobody_takes_goes_on_and_asks_the_next_successor() {
+    let (bench, port) = (Bench::new(), Port::default());
+    let mut client = port.connect(&bench);
+    client.get("/").await;
+    client.reply().await.expect("hello", false);
+    for _ in 0..3 {
+        bench.move_out();
+        port.only().keep();
+        settle().await;
+        assert!(port.is_empty(), "who has said no is not asked again");
+        bench.enter(Phase::Expecting);
+    }
+    client.get("/").await;
+    client.reply().await.expect("hello", false);
+
+    bench.move_out();
+    client.get("/").await;
+    settle().await;
+    port.only().keep();
+
+    // Nobody else is expected.
+    client.reply().await.expect("hello", true);
+    client.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_of_which_hyper_has_read_more_leaves_with_it() {
+    let chunked = "POST /length HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n";
+    for (request, more) in [
+        (get("/"), "GET /ne"),
+        (get("/"), "\r\n\r\n"),
+        (get("/").replace('\r', ""), ""),
+        (post("/length", 5) + "a\r\n\r\n", ""),
+        (format!("{chunked}5\r\nabcde\r\n0\r\n\r\n"), ""),
+        (format!("{}{}", get("/"), get("/")), "GET"),
+    ] {
+        let (bench, port) = (Bench::new(), Port::default());
+        let mut client = port.connect(&bench);
+        client.send(format!("{request}{more}")).await;
+        for _ in 0..request.matches(" HTTP/1.1").count() {
+            client.reply().await;
+        }
+
+        bench.move_out();
+
+        assert!(port.is_empty(), "{request}{more}");
+        settle().await;
+        assert_eq!(port.only().unread, more, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_busy_leaves_when_it_is_done() {
+    let (bench, port) = (Bench::new(), Port::default());
+    let mut client = port.connect(&bench);
+    client.get("/").await;
+    client.reply().await.expect("hello", false);
+    client.get("/hold").await;
+    must(bench.app.entered()).await;
+
+    bench.move_out();
+    settle().await;
+
+    assert!(port.is_empty());
+    bench.app.release();
+    client.reply().await.expect("held", false);
+    settle().await;
+    assert!(port.only().unread.is_empty());
+}
+
+#[tokio::test]
+async fn one_whose_response_is_not_written_leaves_behind_it() {
+    let (bench, port) = (Bench::new(), Port::default());
+    let mut client = port.connect(&bench);
+    client.get("/").await;
+    client.reply().await.expect("hello", false);
+    client.get("/medium").await;
+    settle().await;
+
+    bench.move_out();
+    settle().await;
+
+    assert!(port.is_empty());
+    let reply = client.reply().await;
+    assert!(!reply.announces_close(), "{}", reply.head);
+    settle().await;
+    assert!(port.only().unread.is_empty());
+}
+
+#[tokio::test]
+async fn one_whose_task_has_ended_meanwhile_is_closed_if_nobody_takes_it() {
+    let (bench, port) = (Bench::new(), Port::default());
+    let mut client = port.connect(&bench);
+    client.get("/").await;
+    client.reply().await.expect("hello", false);
+    bench.move_out();
+    let left = port.only();
+
+    bench.enter(Phase::Aborting);
+    settle().await;
+    left.keep();
+
+    client.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_was_upgraded_stays() {
+    let (bench, port) = (Bench::new(), Port::default());
+    let mut client = port.connect(&bench);
+    client
+        .send("GET /upgrade HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n")
+        .await;
+    client.read_until("\r\n\r\n").await;
+    let mut upgraded = TokioIo::new(must(bench.app.upgraded()).await);
+
+    bench.move_out();
+    settle().await;
+
+    assert!(port.is_empty());
+    client.send("bird").await;
+    let mut read = [0; 4];
+    must(upgraded.read_exact(&mut read)).await.unwrap();
+    assert_eq!(&read, b"bird");
+}
