@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::sync::LazyLock;
+use std::thread;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinHandle;
@@ -31,14 +32,25 @@ where
 /// `others`. The tasks of this crate count as those of this runtime, wherever they are.
 pub(crate) fn are_alone(runtime: &Handle, others: u64) -> bool {
     let metrics = runtime.metrics();
-    let own = OWN.len();
     let workers = match runtime.runtime_flavor() {
         RuntimeFlavor::MultiThread => metrics.num_workers() as u64,
         _ => 0,
     };
     let threads = || process::threads().is_ok_and(|threads| threads == workers + others);
-    metrics.num_alive_tasks() <= own && threads()
+    let tasks = || metrics.num_alive_tasks() <= OWN.len();
+    // Whoever has said that the last one ends may have been faster than its end.
+    let mut looks = 0..LOOKS;
+    let ended = looks.any(|look| {
+        if look > 0 {
+            thread::yield_now();
+        }
+        tasks()
+    });
+    ended && threads()
 }
+
+/// How often tasks that are about to end are looked at.
+const LOOKS: usize = 64;
 
 static OWN: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
 

@@ -35,15 +35,21 @@ pub(crate) struct Berth<I> {
 
 struct Slot<I> {
     transport: Option<I>,
+    /// What goes on with it in place of its task.
+    kept: Option<Kept<I>>,
     /// The task of the connection.
     task: Option<Waker>,
 }
+
+type Kept<I> = Box<dyn FnOnce(I) + Send>;
 
 /// The task's hold on its berth.
 pub(crate) struct Mooring<I: Transport> {
     berth: Arc<Berth<I>>,
     /// Its place among all.
     key: Option<usize>,
+    /// Whether the task ends though an answer is to come.
+    left: bool,
 }
 
 /// What a task that is polled may do.
@@ -58,9 +64,12 @@ pub(crate) enum Turn {
 }
 
 /// What a connection of any kind does when it is to move.
-trait Leave: Send + Sync {
+pub(crate) trait Leave: Send + Sync {
     /// Sends the connection to the successor if it lies open, and has its own task look otherwise.
-    fn leave(self: Arc<Self>);
+    fn leave(self: Arc<Self>) -> bool;
+
+    /// Tells the task that the successor is asked, so that it gives up what it holds.
+    fn tell(self: Arc<Self>);
 }
 
 /// The transport is with the I/O object.
@@ -71,23 +80,27 @@ const LYING: u8 = 1;
 const OPEN: u8 = 2;
 /// The successor is asked to take the transport.
 const ASKED: u8 = 3;
+/// The same, and its task has ended meanwhile.
+const AWAITED: u8 = 4;
 /// It was not taken; the task has yet to learn so.
-const BACK: u8 = 4;
+const BACK: u8 = 5;
 /// The successor has it.
-const MOVED: u8 = 5;
+const MOVED: u8 = 6;
 /// The task has ended.
-const ENDED: u8 = 6;
+const ENDED: u8 = 7;
 
 impl Berths {
-    /// Sends to the successor what lies open, and wakes the tasks of all others.
-    pub(crate) fn leave(&self) {
+    /// Sends to the successor what lies open, and wakes the tasks of all others. Those that have left are to be
+    /// [told](Leave::tell).
+    pub(crate) fn leave(&self) -> Vec<Arc<dyn Leave>> {
         // Not under the lock: whoever is woken may end here at once.
         let all: Vec<_> = self
             .lock()
             .iter()
             .map(|(_, berth)| Arc::clone(berth))
             .collect();
-        all.into_iter().for_each(Leave::leave);
+        let leaves = |berth: &Arc<dyn Leave>| Arc::clone(berth).leave();
+        all.into_iter().filter(leaves).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Slab<Arc<dyn Leave>>> {
@@ -124,6 +137,21 @@ impl<I> Berth<I> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits for the answer in place of the task: `kept` gets the transport if nobody takes it.
+    pub(crate) fn wait(&self, kept: impl FnOnce(I) + Send + 'static) {
+        let mut slot = self.lock();
+        // The other side answers under the lock.
+        if self.leave_state(ASKED, AWAITED) {
+            slot.kept = Some(Box::new(kept));
+            return;
+        }
+        let back = slot.transport.take();
+        drop(slot);
+        if let Some(transport) = back {
+            kept(transport);
+        }
+    }
+
     /// Has the task look.
     fn wake(&self) {
         let task = self.lock().task.clone();
@@ -144,14 +172,15 @@ impl<I> Slot<I> {
 }
 
 impl<I: Transport> Leave for Berth<I> {
-    fn leave(self: Arc<Self>) {
+    fn leave(self: Arc<Self>) -> bool {
         let taken = self.activity.moves() && self.leave_state(OPEN, ASKED);
         if !taken {
-            return self.wake();
+            self.wake();
+            return false;
         }
         let transport = self.lock().transport.take();
         let activity = Arc::clone(&self.activity);
-        let absence = Absence(self);
+        let absence = Absence(Some(self));
         // Without it the absence is over at once.
         if let Some(transport) = transport {
             activity.leave();
@@ -162,34 +191,53 @@ impl<I: Transport> Leave for Berth<I> {
                 absence.end(transport);
             });
         }
+        true
+    }
+
+    fn tell(self: Arc<Self>) {
+        if self.state.load(Ordering::Relaxed) == ASKED {
+            self.wake();
+        }
     }
 }
 
 /// The time in which the successor is asked; when it is dropped, the transport has moved.
-struct Absence<I>(Arc<Berth<I>>);
+struct Absence<I>(Option<Arc<Berth<I>>>);
 
 impl<I> Absence<I> {
     /// The transport was not taken.
-    fn end(self, transport: I) {
-        let berth = &self.0;
-        berth.lock().transport = Some(transport);
+    fn end(mut self, transport: I) {
+        let Some(berth) = self.0.take() else {
+            return;
+        };
+        let mut slot = berth.lock();
         if berth.leave_state(ASKED, BACK) {
-            berth.wake();
-        } else {
-            // Nobody is left who would go on with it.
-            let transport = berth.lock().transport.take();
-            drop(transport);
+            slot.transport = Some(transport);
+            drop(slot);
+            return berth.wake();
+        }
+        // Where there is none, nobody is left who would go on with it.
+        let kept = slot.kept.take();
+        drop(slot);
+        if let Some(kept) = kept {
+            kept(transport);
         }
     }
 }
 
 impl<I> Drop for Absence<I> {
     fn drop(&mut self) {
-        if self.0.leave_state(ASKED, MOVED) {
-            let task = self.0.lock().task.take();
-            if let Some(task) = task {
-                task.wake();
-            }
+        let Some(berth) = &self.0 else {
+            return;
+        };
+        let mut slot = berth.lock();
+        let moved = berth.leave_state(ASKED, MOVED);
+        let (kept, task) = (slot.kept.take(), slot.task.take_if(|_| moved));
+        drop(slot);
+        // With it goes what has served the connection.
+        drop(kept);
+        if let Some(task) = task {
+            task.wake();
         }
     }
 }
@@ -198,6 +246,7 @@ impl<I: Transport> Mooring<I> {
     pub(crate) fn new(activity: Arc<Activity>) -> Self {
         let slot = Slot {
             transport: None,
+            kept: None,
             task: None,
         };
         let berth = Berth {
@@ -208,6 +257,7 @@ impl<I: Transport> Mooring<I> {
         Self {
             berth: Arc::new(berth),
             key: None,
+            left: false,
         }
     }
 
@@ -250,6 +300,11 @@ impl<I: Transport> Mooring<I> {
         self.key.is_some()
     }
 
+    /// The task ends, and something else [waits](Berth::wait) for the answer.
+    pub(crate) fn leave(mut self) {
+        self.left = true;
+    }
+
     /// Ends a turn of the task: if the connection lies here, others may take it.
     pub(crate) fn lie_open(&self) {
         let state = &self.berth.state;
@@ -262,7 +317,9 @@ impl<I: Transport> Mooring<I> {
 
 impl<I: Transport> Drop for Mooring<I> {
     fn drop(&mut self) {
-        self.berth.state.store(ENDED, Ordering::Release);
+        if !self.left {
+            self.berth.state.store(ENDED, Ordering::Release);
+        }
         if let Some(key) = self.key {
             let berth = self.berth.activity.berths().lock().try_remove(key);
             // What ends with it may come here.

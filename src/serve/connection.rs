@@ -106,6 +106,7 @@ impl<I: Transport, S: Application> Stage<I, S> {
                 Self::Http1(http1) => match ready!(http1.poll(cx, phase))? {
                     Http1End::Closed => Self::Over,
                     Http1End::Between => self.after_http1(phase, server),
+                    Http1End::Asked => self.asked(),
                 },
                 Self::Http2(http2) => {
                     ready!(http2.poll(cx, phase)).map_err(ConnectionError::Http2)?;
@@ -178,6 +179,14 @@ impl<I: Transport, S: Application> Stage<I, S> {
                 Self::Http1(Box::new(Http1::after_last_look(between, server)))
             }
             Some(between) => Self::close(between.io),
+        }
+    }
+
+    /// Gives up what has served it: the successor is asked already.
+    fn asked(&mut self) -> Self {
+        match mem::replace(self, Self::Over) {
+            Self::Http1(http1) => http1.into_asked().map_or(Self::Over, Self::Moving),
+            _ => Self::Over,
         }
     }
 

@@ -61,6 +61,8 @@ pub(crate) enum Http1End {
     Closed,
     /// The connection is between two requests and can be fetched with [`Http1::into_between`].
     Between,
+    /// The successor is asked to take the connection; what is left can be fetched with [`Http1::into_asked`].
+    Asked,
 }
 
 /// A connection between two requests.
@@ -104,7 +106,7 @@ impl<I: Transport, S: Application> Http1<I, S> {
     ) -> Poll<Result<Http1End, Http1Error>> {
         match self.mooring.begin_turn(cx) {
             Turn::Going => {}
-            Turn::Waiting => return Poll::Pending,
+            Turn::Waiting => return Poll::Ready(Ok(Http1End::Asked)),
             Turn::Moved => return Poll::Ready(Ok(Http1End::Closed)),
         }
         loop {
@@ -160,6 +162,16 @@ impl<I: Transport, S: Application> Http1<I, S> {
             phase => phase >= Phase::LastLook,
         };
         goes && self.course == Course::Serving && self.activity.is_idle()
+    }
+
+    /// Takes out of hyper what is left after [`Http1End::Asked`].
+    pub(crate) fn into_asked(self) -> Option<Between<I, S>> {
+        let parts = self.hyper.into_parts()?;
+        self.mooring.leave();
+        Some(Between {
+            io: parts.io.into_inner(),
+            service: parts.service.into_inner(),
+        })
     }
 
     /// Takes the connection out of hyper after [`Http1End::Between`]; `None` if an upgrade has it.

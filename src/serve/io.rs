@@ -110,29 +110,38 @@ impl<I: Transport> Io<I> {
         &self.activity
     }
 
-    /// Sends the connection, which is between two requests, to the successor. `kept` gets it back, as one that begins
+    /// Sends the connection, which is between two requests, to the successor, or waits for the answer if the successor
+    /// is asked already. `kept` gets it back, as one that begins
     /// anew, if the successor does not take it; it moves only to another one then.
     pub(crate) fn hand_over(self, kept: impl FnOnce(Self) + Send + 'static) {
         let Self {
             transport,
             ahead,
+            berth,
             activity,
             counted,
             ..
         } = self;
-        let Some(transport) = transport else {
-            return;
-        };
-        activity.leave();
-        transport.hand_over(ahead, |transport, ahead| {
-            if transport.may_move_yet() {
-                activity.come_back();
-            }
-            activity.restart();
-            let mut io = Self::new(transport, activity, counted);
+        let account = Arc::clone(&activity);
+        let go_on = |transport, ahead| {
+            account.restart();
+            let mut io = Self::new(transport, account, counted);
             io.unread(ahead);
             kept(io);
-        });
+        };
+        match (transport, berth) {
+            (Some(transport), _) => {
+                activity.leave();
+                transport.hand_over(ahead, move |transport, ahead| {
+                    if transport.may_move_yet() {
+                        activity.come_back();
+                    }
+                    go_on(transport, ahead);
+                });
+            }
+            (None, Some(berth)) => berth.wait(move |transport| go_on(transport, ahead)),
+            (None, None) => {}
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{future::Future, pin::pin, time::Duration};
 use hyper::server::conn::{http1, http2};
 
 use super::{
-    berth::Berths,
+    berth::{Berths, Leave},
     executor::Spawn,
     options::Options,
     phase::{Phase, Phases},
@@ -93,8 +93,11 @@ impl Server {
             if !prospect.decided().await {
                 return;
             }
-            // What lies there leaves without being woken.
-            (self.phases).advance_with(Phase::Moving, || self.berths.leave());
+            let mut asked = Vec::new();
+            (self.phases).advance_with(Phase::Moving, || asked = self.berths.leave());
+            // First of all they are sent.
+            tokio::task::yield_now().await;
+            asked.into_iter().for_each(Leave::tell);
             // Over may mean that another one takes them.
             prospect.over().await;
         }

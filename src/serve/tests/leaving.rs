@@ -19,7 +19,8 @@ use super::{
     must, settle,
 };
 use crate::serve::{
-    accepting::spawn_connection, phase::Phase, transport::Transport, write_through::write_through,
+    accepting::spawn_connection, berth::Leave, phase::Phase, transport::Transport,
+    write_through::write_through,
 };
 
 /// A transport that can move, to the test.
@@ -112,8 +113,9 @@ impl AsyncWrite for Movable {
 impl Bench {
     /// The successor takes connections.
     fn move_out(&self) {
-        let phases = self.server.phases();
-        phases.advance_with(Phase::Moving, || self.server.berths().leave());
+        let mut asked = Vec::new();
+        (self.server.phases()).advance_with(Phase::Moving, || asked = self.server.berths().leave());
+        asked.into_iter().for_each(Leave::tell);
     }
 }
 
