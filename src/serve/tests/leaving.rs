@@ -3,12 +3,12 @@
 use std::{
     io::{self, IoSlice},
     net::{Ipv4Addr, SocketAddr},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex},
     task::{Context, Poll},
 };
 
-use futures::FutureExt;
+use futures::{FutureExt, poll};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf, duplex};
@@ -19,8 +19,8 @@ use super::{
     must, settle,
 };
 use crate::serve::{
-    accepting::spawn_connection, berth::Leave, phase::Phase, transport::Transport,
-    write_through::write_through,
+    accepting::spawn_connection, berth::Leave, connection::serve_connection, phase::Phase,
+    transport::Transport, write_through::write_through,
 };
 
 /// A transport that can move, to the test.
@@ -41,16 +41,16 @@ struct Left {
 
 impl Port {
     fn connect(&self, bench: &Bench) -> Client<DuplexStream> {
+        let (client, transport) = self.pair();
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into();
+        spawn_connection(transport, peer, bench.app.clone(), &bench.server);
+        Client::new(client)
+    }
+
+    fn pair(&self) -> (DuplexStream, Movable) {
         let (client, stream) = duplex(64 * 1024);
         let port = self.clone();
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into();
-        spawn_connection(
-            Movable { stream, port },
-            peer,
-            bench.app.clone(),
-            &bench.server,
-        );
-        Client::new(client)
+        (client, Movable { stream, port })
     }
 
     fn is_empty(&self) -> bool {
@@ -111,11 +111,16 @@ impl AsyncWrite for Movable {
 }
 
 impl Bench {
-    /// The successor takes connections.
-    fn move_out(&self) {
+    /// The successor takes connections; of those that have left the tasks have yet to be told.
+    fn leave(&self) -> Vec<Arc<dyn Leave>> {
         let mut asked = Vec::new();
         (self.server.phases()).advance_with(Phase::Moving, || asked = self.server.berths().leave());
-        asked.into_iter().for_each(Leave::tell);
+        asked
+    }
+
+    /// The successor takes connections.
+    fn move_out(&self) {
+        self.leave().into_iter().for_each(Leave::tell);
     }
 }
 
@@ -155,8 +160,11 @@ async fn one_that_nobody_takes_goes_on_and_asks_the_next_successor() {
     let mut client = port.connect(&bench);
     client.get("/").await;
     client.reply().await.expect("hello", false);
-    for _ in 0..3 {
-        bench.move_out();
+    for told in [false, true, false] {
+        let asked = bench.leave();
+        if told {
+            asked.into_iter().for_each(Leave::tell);
+        }
         port.only().keep();
         settle().await;
         assert!(port.is_empty(), "who has said no is not asked again");
@@ -198,6 +206,30 @@ async fn one_of_which_hyper_has_read_more_leaves_with_it() {
         assert!(port.is_empty(), "{request}{more}");
         settle().await;
         assert_eq!(port.only().unread, more, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn one_with_requests_that_hyper_has_yet_to_look_at_leaves_with_them() {
+    const REQUESTS: usize = 40;
+    let (bench, port) = (Bench::new(), Port::default());
+    let (client, transport) = port.pair();
+    let mut client = Client::new(client);
+    client.send(get("/").repeat(REQUESTS)).await;
+    let server = Arc::clone(&bench.server);
+    let mut connection = pin!(serve_connection(transport, bench.app.clone(), server));
+    // hyper pauses after some of them.
+    assert!(poll!(connection.as_mut()).is_pending());
+
+    bench.move_out();
+
+    assert!(port.is_empty());
+    let left = must(connection).await.unwrap().unwrap();
+    left.io.hand_over(|_| {});
+    let left = port.only().unread.len() / get("/").len();
+    assert!((1..REQUESTS).contains(&left), "{left}");
+    for _ in left..REQUESTS {
+        client.reply().await.expect("hello", false);
     }
 }
 
