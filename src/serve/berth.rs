@@ -1,8 +1,9 @@
 //! Where connections of HTTP/1 lie between two requests, so that they move to the successor without their tasks.
 //!
-//! Thousands of idle connections leave from here in one go. To wake the task of each, and to have it take the connection
-//! out of hyper, takes many times as long. What has served a connection stays as it is until the successor has answered:
-//! then its task ends, or goes on as if nothing had been.
+//! Thousands of idle connections leave from here in one go. To wake the task of each first, and to have it take the
+//! connection out of hyper, takes many times as long. That is done when they are on their way: the task frees what has
+//! served the connection, leaves behind what would go on with it, and ends. If the answer comes before, the task ends as
+//! well, or goes on as if nothing had been.
 //!
 //! A connection lies here only where it is nothing but its socket: all that was read is used up, and all that was written
 //! is flushed. The I/O object sees to that (`io`).
@@ -57,8 +58,8 @@ pub(crate) struct Mooring<I: Transport> {
 pub(crate) enum Turn {
     /// Go on: nobody else has the connection, or takes it meanwhile.
     Going,
-    /// Wait: the successor is asked to take it.
-    Waiting,
+    /// End, and leave something behind that waits for the answer: the successor is asked to take it.
+    Asked,
     /// End: the connection has moved.
     Moved,
 }
@@ -277,7 +278,7 @@ impl<I: Transport> Mooring<I> {
                     berth.lock().set_task(cx);
                     // Again, for an answer that came before that woke nobody.
                     match berth.state.load(Ordering::Acquire) {
-                        ASKED => return Turn::Waiting,
+                        ASKED => return Turn::Asked,
                         state => state,
                     }
                 }

@@ -106,7 +106,7 @@ impl<I: Transport, S: Application> Http1<I, S> {
     ) -> Poll<Result<Http1End, Http1Error>> {
         match self.mooring.begin_turn(cx) {
             Turn::Going => {}
-            Turn::Waiting => return Poll::Ready(Ok(Http1End::Asked)),
+            Turn::Asked => return Poll::Ready(Ok(Http1End::Asked)),
             Turn::Moved => return Poll::Ready(Ok(Http1End::Closed)),
         }
         loop {
