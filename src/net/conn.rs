@@ -522,7 +522,7 @@ impl Conn {
     }
 
     /// From here on nobody else can go on with it as it came.
-    fn touch(&mut self) {
+    pub(crate) fn touch(&mut self) {
         if std::mem::take(&mut self.waits) {
             if let Some(here) = &self.here {
                 here.tracked.wait_no_more();

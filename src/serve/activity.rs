@@ -12,8 +12,9 @@ use super::{berth::Berths, phase::Phase, server::Server};
 
 /// What one connection has done and is doing.
 ///
-/// An HTTP/1 connection lives in one task, and so do all writers but the ends of exchanges: a handler may give the
-/// body that it reads to another task. Hence the relaxed orderings but there.
+/// An HTTP/1 connection lives in one task, and so do all writers but the ends of exchanges, for a handler may give the
+/// body that it reads to another task, and whoever sends the connection from its [berth](super::berth), which sees to the
+/// order itself. Hence the relaxed orderings but there.
 #[derive(Debug)]
 pub(crate) struct Activity {
     server: Arc<Server>,
@@ -21,6 +22,8 @@ pub(crate) struct Activity {
     served: AtomicBool,
     /// Whether the last request has no body.
     bare: AtomicBool,
+    /// Whether some request has asked for an upgrade.
+    upgrade_wanted: AtomicBool,
     head_begun: AtomicBool,
     sight_lost: AtomicBool,
     body_left: AtomicBool,
@@ -48,6 +51,7 @@ impl Activity {
             open: AtomicU32::new(0),
             served: AtomicBool::new(false),
             bare: AtomicBool::new(false),
+            upgrade_wanted: AtomicBool::new(false),
             head_begun: AtomicBool::new(false),
             sight_lost: AtomicBool::new(false),
             body_left: AtomicBool::new(false),
@@ -63,12 +67,16 @@ impl Activity {
         self.head_begun.store(false, Ordering::Relaxed);
         self.sight_lost.store(false, Ordering::Relaxed);
         self.body_left.store(false, Ordering::Relaxed);
+        self.upgrade_wanted.store(false, Ordering::Relaxed);
         self.set_ending(Ending::Plain);
     }
 
     /// Opens an exchange of HTTP/1: a request head is complete, and there is no body if it is `bare`.
-    pub(crate) fn begin(self: &Arc<Self>, bare: bool) -> Exchange {
+    pub(crate) fn begin(self: &Arc<Self>, bare: bool, wants_upgrade: bool) -> Exchange {
         self.open.fetch_add(1, Ordering::Relaxed);
+        if wants_upgrade {
+            self.upgrade_wanted.store(true, Ordering::Relaxed);
+        }
         self.bare.store(bare, Ordering::Relaxed);
         self.served.store(true, Ordering::Relaxed);
         self.head_begun.store(false, Ordering::Relaxed);
@@ -106,12 +114,22 @@ impl Activity {
 
     /// Notes that a service has dropped the body of a request before its end.
     pub(crate) fn leave_body(&self) {
-        self.body_left.store(true, Ordering::Relaxed);
+        self.body_left.store(true, Ordering::Release);
     }
 
     /// Returns whether what comes next from the peer may belong to the last request, though no exchange is open.
     pub(crate) fn may_be_in_body(&self) -> bool {
         self.has_lost_sight() || self.body_left.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether a service has dropped the body of the last request before its end.
+    pub(crate) fn has_left_body(&self) -> bool {
+        self.body_left.load(Ordering::Acquire)
+    }
+
+    /// Returns whether some request has asked for an upgrade, which hyper remembers.
+    pub(crate) fn has_wanted_upgrade(&self) -> bool {
+        self.upgrade_wanted.load(Ordering::Relaxed)
     }
 
     /// Returns whether no exchange is open.

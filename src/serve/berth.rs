@@ -144,6 +144,10 @@ impl<I> Berth<I> {
         // The other side answers under the lock.
         if self.leave_state(ASKED, AWAITED) {
             slot.kept = Some(Box::new(kept));
+            let task = slot.task.take();
+            drop(slot);
+            // It has ended, and is not to be kept.
+            drop(task);
             return;
         }
         let back = slot.transport.take();
@@ -202,17 +206,19 @@ impl<I: Transport> Leave for Berth<I> {
     }
 }
 
-/// The time in which the successor is asked; when it is dropped, the transport has moved.
+/// The time in which the successor is asked; when it is dropped, the transport has moved, or has ended.
 struct Absence<I>(Option<Arc<Berth<I>>>);
 
-impl<I> Absence<I> {
+impl<I: Transport> Absence<I> {
     /// The transport was not taken.
-    fn end(mut self, transport: I) {
+    fn end(mut self, mut transport: I) {
         let Some(berth) = self.0.take() else {
             return;
         };
         let mut slot = berth.lock();
         if berth.leave_state(ASKED, BACK) {
+            // It leaves from here again, and not below what serves it.
+            transport.stay();
             slot.transport = Some(transport);
             drop(slot);
             return berth.wake();
@@ -292,9 +298,14 @@ impl<I: Transport> Mooring<I> {
         }
     }
 
+    /// Whether the connection lies here, in a turn of its task.
+    pub(crate) fn is_lying(&self) -> bool {
+        self.berth.state.load(Ordering::Relaxed) == LYING
+    }
+
     /// Whether the connection is among those that leave together. It is from the first time on that it lies here.
     pub(crate) fn is_moored(&mut self) -> bool {
-        if self.key.is_none() && self.berth.state.load(Ordering::Relaxed) == LYING {
+        if self.key.is_none() && self.is_lying() {
             let berth = Arc::clone(&self.berth) as Arc<dyn Leave>;
             self.key = Some(self.berth.activity.berths().lock().insert(berth));
         }

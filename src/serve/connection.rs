@@ -106,6 +106,7 @@ impl<I: Transport, S: Application> Stage<I, S> {
                 Self::Http1(http1) => match ready!(http1.poll(cx, phase))? {
                     Http1End::Closed => Self::Over,
                     Http1End::Between => self.after_http1(phase, server),
+                    Http1End::WithinBody => self.within_body(),
                     Http1End::Asked => self.asked(),
                 },
                 Self::Http2(http2) => {
@@ -179,6 +180,15 @@ impl<I: Transport, S: Application> Stage<I, S> {
                 Self::Http1(Box::new(Http1::after_last_look(between, server)))
             }
             Some(between) => Self::close(between.io),
+        }
+    }
+
+    fn within_body(&mut self) -> Self {
+        match mem::replace(self, Self::Over) {
+            Self::Http1(http1) => http1
+                .into_between()
+                .map_or(Self::Over, |between| Self::close(between.io)),
+            _ => Self::Over,
         }
     }
 

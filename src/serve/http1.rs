@@ -28,20 +28,20 @@ use super::{
 /// Between two requests it can be taken out of hyper, together with the bytes that hyper has read and not used.
 /// hyper's public interface allows that in two cases:
 ///
-/// - no request was ever read: hyper is taken apart as it stands;
+/// - no request was ever read, or the connection lies in its [berth](super::berth): hyper is taken apart as it stands;
 /// - no exchange is open: after hyper's graceful shutdown, which adds nothing to a response whose head has gone out,
 ///   hyper flushes, shuts the I/O object, which has been told to live on, and resolves; it is taken apart then.
 ///
 /// In all others it announces an end that is none (a call runs, a first head is incomplete) or loses what it has not
 /// flushed (`poll_without_shutdown`).
-///
-/// One that has nothing in hyper's buffers lies in a [berth](super::berth), from where it moves without being taken out.
 pub(crate) struct Http1<I: Transport, S: Application> {
     hyper: UpgradeableConnection<TokioIo<Io<I>>, ExchangeService<S>>,
     activity: Arc<Activity>,
     mooring: Mooring<I>,
     head_timeout: HeadTimeout,
     course: Course,
+    /// Whether a service had dropped a body before its end when the connection began to leave.
+    had_left_body: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub(crate) enum Http1End {
     Closed,
     /// The connection is between two requests and can be fetched with [`Http1::into_between`].
     Between,
+    /// The same, but that the rest of a body is to come, which nobody can tell from a next request.
+    WithinBody,
     /// The successor is asked to take the connection; what is left can be fetched with [`Http1::into_asked`].
     Asked,
 }
@@ -96,6 +98,7 @@ impl<I: Transport, S: Application> Http1<I, S> {
             mooring,
             head_timeout: HeadTimeout::new(server.head_timeout()),
             course,
+            had_left_body: false,
         }
     }
 
@@ -110,16 +113,19 @@ impl<I: Transport, S: Application> Http1<I, S> {
             Turn::Moved => return Poll::Ready(Ok(Http1End::Closed)),
         }
         loop {
-            // What is to move between two requests does not look at its socket first: what has come goes along.
-            let goes_at_once =
-                phase == Phase::Moving && self.activity.has_served() && self.leaves(phase);
-            let polled = match goes_at_once {
-                true => Poll::Pending,
-                false => Pin::new(&mut self.hyper).poll(cx),
-            };
+            let mut polled = Pin::new(&mut self.hyper).poll(cx);
+            if polled.is_pending() && self.leaves(phase) && self.activity.may_be_in_body() {
+                // Only now it notices that a body was dropped, and reads the rest of it or ends the connection.
+                polled = Pin::new(&mut self.hyper).poll(cx);
+            }
             if let Poll::Ready(result) = polled {
                 return Poll::Ready(match result {
-                    Ok(()) if self.course == Course::Leaving => Ok(Http1End::Between),
+                    Ok(()) if self.course == Course::Leaving => {
+                        Ok(match self.activity.has_left_body() == self.had_left_body {
+                            true => Http1End::Between,
+                            false => Http1End::WithinBody,
+                        })
+                    }
                     Ok(()) => Ok(Http1End::Closed),
                     Err(error) => Err(Http1Error::Hyper(error)),
                 });
@@ -133,10 +139,12 @@ impl<I: Transport, S: Application> Http1<I, S> {
             if !self.leaves(phase) {
                 break;
             }
-            if !self.activity.has_served() {
+            // hyper has nothing, or nothing but what it has read.
+            if !self.activity.has_served() || self.mooring.is_lying() {
                 return Poll::Ready(Ok(Http1End::Between));
             }
             self.course = Course::Leaving;
+            self.had_left_body = self.activity.has_left_body();
             self.activity.set_ending(Ending::Kept);
             Pin::new(&mut self.hyper).graceful_shutdown();
         }
@@ -161,12 +169,17 @@ impl<I: Transport, S: Application> Http1<I, S> {
             Phase::Moving => self.activity.moves(),
             phase => phase >= Phase::LastLook,
         };
-        goes && self.course == Course::Serving && self.activity.is_idle()
+        goes
+            && self.course == Course::Serving
+            && self.activity.is_idle()
+            // hyper would give it to the upgrade, which nobody waits for.
+            && (self.mooring.is_lying() || !self.activity.has_wanted_upgrade())
     }
 
     /// Takes out of hyper what is left after [`Http1End::Asked`].
     pub(crate) fn into_asked(self) -> Option<Between<I, S>> {
         let parts = self.hyper.into_parts()?;
+        debug_assert!(parts.read_buf.is_empty(), "nothing is left behind");
         self.mooring.leave();
         Some(Between {
             io: parts.io.into_inner(),

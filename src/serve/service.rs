@@ -10,7 +10,7 @@ use std::{
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header::CONNECTION};
 use http_body::Body;
-use hyper::{body::Incoming, service::Service};
+use hyper::{body::Incoming, service::Service, upgrade::OnUpgrade};
 use pin_project_lite::pin_project;
 
 use super::{
@@ -57,7 +57,10 @@ impl<S: Application> Service<Request<Incoming>> for ExchangeService<S> {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let version = request.version();
         let exchange = match version < Version::HTTP_2 {
-            true => self.activity.begin(request.body().is_end_stream()),
+            true => self.activity.begin(
+                request.body().is_end_stream(),
+                request.extensions().get::<OnUpgrade>().is_some(),
+            ),
             false => self.activity.begin_stream(),
         };
         let tunnel = request.method() == Method::CONNECT;

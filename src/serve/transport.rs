@@ -20,6 +20,9 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'sta
         false
     }
 
+    /// Keeps it from moving by itself.
+    fn stay(&mut self) {}
+
     /// Returns whether it may move though nobody takes it now.
     fn may_move_yet(&self) -> bool {
         false
@@ -40,6 +43,10 @@ impl Transport for Conn {
 
     fn can_move(&self) -> bool {
         self.is_here()
+    }
+
+    fn stay(&mut self) {
+        self.touch();
     }
 
     fn may_move_yet(&self) -> bool {

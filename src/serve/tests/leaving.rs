@@ -27,6 +27,8 @@ use crate::serve::{
 struct Movable {
     stream: DuplexStream,
     port: Port,
+    /// Whether it was kept from moving by itself.
+    stays: bool,
 }
 
 /// What has left.
@@ -50,7 +52,13 @@ impl Port {
     fn pair(&self) -> (DuplexStream, Movable) {
         let (client, stream) = duplex(64 * 1024);
         let port = self.clone();
-        (client, Movable { stream, port })
+        let stays = false;
+        let transport = Movable {
+            stream,
+            port,
+            stays,
+        };
+        (client, transport)
     }
 
     fn is_empty(&self) -> bool {
@@ -80,6 +88,10 @@ impl Transport for Movable {
 
     fn can_move(&self) -> bool {
         true
+    }
+
+    fn stay(&mut self) {
+        self.stays = true;
     }
 
     fn hand_over(self, unread: Bytes, kept: impl FnOnce(Self, Bytes) + Send + 'static) {
@@ -160,12 +172,17 @@ async fn one_that_nobody_takes_goes_on_and_asks_the_next_successor() {
     let mut client = port.connect(&bench);
     client.get("/").await;
     client.reply().await.expect("hello", false);
+    let mut asked_before = false;
     for told in [false, true, false] {
         let asked = bench.leave();
         if told {
             asked.into_iter().for_each(Leave::tell);
         }
-        port.only().keep();
+        let left = port.only();
+        // Once it went on below what had served it.
+        assert_eq!(left.transport.stays, asked_before);
+        asked_before = true;
+        left.keep();
         settle().await;
         assert!(port.is_empty(), "who has said no is not asked again");
         bench.enter(Phase::Expecting);
@@ -230,6 +247,49 @@ async fn one_with_requests_that_hyper_has_yet_to_look_at_leaves_with_them() {
     assert!((1..REQUESTS).contains(&left), "{left}");
     for _ in left..REQUESTS {
         client.reply().await.expect("hello", false);
+    }
+}
+
+#[tokio::test]
+async fn one_with_half_a_body_that_nobody_reads_does_not_leave() {
+    for moving in [false, true] {
+        let (bench, port) = (Bench::new(), Port::default());
+        let mut client = port.connect(&bench);
+        if moving {
+            bench.move_out();
+        }
+        client.send(post("/ignore", 100_000) + "half").await;
+        let reply = client.reply().await;
+        assert_eq!(reply.body, "ignored");
+        bench.move_out();
+        settle().await;
+        assert!(port.is_empty(), "the rest would be taken for a request");
+    }
+}
+
+#[tokio::test]
+async fn one_whose_upgrade_was_declined_leaves_if_hyper_has_nothing_more() {
+    let head = "GET / HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
+    for more in ["", "GET / HTTP/1.1\r\nho"] {
+        let (bench, port) = (Bench::new(), Port::default());
+        let mut client = port.connect(&bench);
+        client.send(format!("{head}{more}")).await;
+        client.reply().await.expect("hello", false);
+
+        // From its task, which is woken.
+        bench.enter(Phase::Moving);
+        bench.server.berths().leave();
+        settle().await;
+
+        if more.is_empty() {
+            assert!(port.only().unread.is_empty());
+        } else {
+            assert!(port.is_empty());
+            client.send("st: test\r\n\r\n").await;
+            client.reply().await.expect("hello", false);
+            settle().await;
+            assert!(port.only().unread.is_empty());
+        }
     }
 }
 
