@@ -113,8 +113,7 @@ impl<I: Transport> Io<I> {
     /// Sends the connection, which is between two requests, to the successor, or waits for the answer if the successor
     /// is asked already.
     ///
-    /// `kept` gets it back, as one that begins
-    /// anew, if the successor does not take it; it moves only to another one then.
+    /// `kept` gets it back, as one that begins anew, if the successor does not take it; it moves only to another one then.
     pub(crate) fn hand_over(self, kept: impl FnOnce(Self) + Send + 'static) {
         let Self {
             transport,
