@@ -139,7 +139,7 @@ impl<I: Transport, S: Application> Http1<I, S> {
             if !self.leaves(phase) {
                 break;
             }
-            // hyper has nothing, or nothing but what it has read.
+            // hyper has answered nothing yet, or has nothing left.
             if !self.activity.has_served() || self.mooring.is_lying() {
                 return Poll::Ready(Ok(Http1End::Between));
             }

@@ -85,9 +85,10 @@ impl<I: Transport> Io<I> {
             self.transport = self.berth.as_ref().and_then(|berth| berth.fetch());
         }
         // Nobody reads or writes while the successor is asked.
-        self.transport
-            .as_mut()
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.transport.as_mut().ok_or_else(|| {
+            let asked = "the successor is asked to take the connection";
+            io::Error::new(io::ErrorKind::NotConnected, asked)
+        })
     }
 
     /// Puts the transport into its berth if nothing else belongs to the connection. Whoever flushes has nothing to
