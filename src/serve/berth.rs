@@ -1,9 +1,9 @@
 //! Where connections of HTTP/1 lie between two requests, so that they move to the successor without their tasks.
 //!
-//! Thousands of idle connections leave from here in one go. To wake the task of each first, and to have it take the
-//! connection out of hyper, takes many times as long. That is done when they are on their way: the task frees what has
-//! served the connection, leaves behind what would go on with it, and ends. If the answer comes before, the task ends as
-//! well, or goes on as if nothing had been.
+//! Thousands of idle connections leave from here. To wake the task of each first, and to have it take the connection out
+//! of hyper, takes many times as long. That is done when they are on their way: with the answer the task ends, and frees
+//! what has served the connection, or goes on as if nothing had been. A task that is told does so before the answer: it
+//! leaves behind what would go on with the connection.
 //!
 //! A connection lies here only where it is nothing but its socket: all that was read is used up, and all that was written
 //! is flushed. The I/O object sees to that (`io`).
@@ -19,6 +19,7 @@ use std::{
 
 use hyper::body::Bytes;
 use slab::Slab;
+use tokio::task::yield_now;
 
 use super::{activity::Activity, transport::Transport};
 
@@ -71,7 +72,13 @@ pub(crate) trait Leave: Send + Sync {
 
     /// Tells the task that the successor is asked, so that it gives up what it holds.
     fn tell(self: Arc<Self>);
+
+    /// Has the task look.
+    fn wake(&self);
 }
+
+/// How many leave in one go: as many as are sent together, about.
+const AT_ONCE: usize = 256;
 
 /// The transport is with the I/O object.
 const AT_SEA: u8 = 0;
@@ -91,17 +98,31 @@ const MOVED: u8 = 6;
 const ENDED: u8 = 7;
 
 impl Berths {
-    /// Sends to the successor what lies open, and wakes the tasks of all others. Those that have left are to be
-    /// [told](Leave::tell).
-    pub(crate) fn leave(&self) -> Vec<Arc<dyn Leave>> {
+    /// Sends to the successor what lies open, and wakes the tasks of all others. The tasks of those that have left may
+    /// be [told](Leave::tell).
+    pub(crate) async fn leave(&self) -> Vec<Arc<dyn Leave>> {
+        let mut all = self.all().into_iter();
+        let mut asked = Vec::with_capacity(all.len());
+        while all.len() > 0 {
+            let some = all.by_ref().take(AT_ONCE);
+            asked.extend(some.filter(|berth| Arc::clone(berth).leave()));
+            // These are sent while the next ones leave.
+            yield_now().await;
+        }
+        asked
+    }
+
+    /// Wakes the tasks of all.
+    pub(crate) fn wake(&self) {
+        self.all().iter().for_each(|berth| berth.wake());
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Leave>> {
         // Not under the lock: whoever is woken may end here at once.
-        let all: Vec<_> = self
-            .lock()
+        self.lock()
             .iter()
             .map(|(_, berth)| Arc::clone(berth))
-            .collect();
-        let leaves = |berth: &Arc<dyn Leave>| Arc::clone(berth).leave();
-        all.into_iter().filter(leaves).collect()
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Slab<Arc<dyn Leave>>> {
@@ -156,15 +177,6 @@ impl<I> Berth<I> {
             kept(transport);
         }
     }
-
-    /// Has the task look.
-    fn wake(&self) {
-        let task = self.lock().task.clone();
-        // It may come here at once.
-        if let Some(task) = task {
-            task.wake();
-        }
-    }
 }
 
 impl<I> Slot<I> {
@@ -202,6 +214,14 @@ impl<I: Transport> Leave for Berth<I> {
     fn tell(self: Arc<Self>) {
         if self.state.load(Ordering::Relaxed) == ASKED {
             self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        let task = self.lock().task.clone();
+        // It may come here at once.
+        if let Some(task) = task {
+            task.wake();
         }
     }
 }

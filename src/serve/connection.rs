@@ -134,9 +134,9 @@ impl<I: Transport, S: Application> Stage<I, S> {
         match self {
             // Its connections do not move, whatever the others do.
             Self::Http2(_) => Heed::All,
-            // That others move it is told by itself.
+            // It is woken where it lies.
             Self::Http1(http1) => match http1.is_moored() {
-                true => Heed::End,
+                true => Heed::None,
                 false => Heed::Moves,
             },
             _ => Heed::Moves,

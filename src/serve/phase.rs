@@ -9,6 +9,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    ptr,
     sync::atomic::{AtomicU8, Ordering},
     task::{Context, Poll},
 };
@@ -44,8 +45,6 @@ pub(crate) struct Phases {
     changed: Notify,
     /// Told of every change.
     changed_at_all: Notify,
-    /// Told when the drain begins for those that have not moved, and of what comes after that.
-    staying: Notify,
 }
 
 /// Of which changes a task is woken.
@@ -55,8 +54,8 @@ pub(crate) enum Heed {
     All,
     /// Of all but that to [`Phase::Expecting`].
     Moves,
-    /// Of that to [`Phase::Draining`] and of those behind it.
-    End,
+    /// Of none: somebody else wakes it.
+    None,
 }
 
 impl Phases {
@@ -65,7 +64,6 @@ impl Phases {
             now: AtomicU8::new(SERVING),
             changed: Notify::new(),
             changed_at_all: Notify::new(),
-            staying: Notify::new(),
         }
     }
 
@@ -86,15 +84,10 @@ impl Phases {
         self.now.load(Ordering::Acquire)
     }
 
-    /// Moves on to `phase` and wakes every connection that it concerns. Never goes back behind [`Phase::Draining`].
+    /// Moves on to `phase` and wakes whoever heeds that. Never goes back behind [`Phase::Draining`].
     ///
     /// Only the one task that follows the drain may call this.
     pub(crate) fn advance(&self, phase: Phase) {
-        self.advance_with(phase, || {});
-    }
-
-    /// The same, with something that is done first of all, in `phase`.
-    pub(crate) fn advance_with(&self, phase: Phase, first: impl FnOnce()) {
         let now = self.epoch();
         let next = match phase {
             Phase::Serving => SERVING,
@@ -107,13 +100,9 @@ impl Phases {
         };
         // A watch that is woken without a change would not register again.
         if self.now.fetch_max(next, Ordering::Release) < next {
-            first();
             self.changed_at_all.notify_waiters();
             if phase != Phase::Expecting || next == DRAINING {
                 self.changed.notify_waiters();
-            }
-            if next >= DRAINING {
-                self.staying.notify_waiters();
             }
         }
     }
@@ -121,7 +110,7 @@ impl Phases {
     pub(crate) fn watch(&self) -> PhaseWatch<'_> {
         PhaseWatch {
             phases: self,
-            source: &self.changed,
+            source: Some(&self.changed),
             seen: Phase::Serving,
             registered: false,
             changed: self.changed.notified(),
@@ -142,7 +131,7 @@ pin_project! {
     #[derive(Debug)]
     pub(crate) struct PhaseWatch<'a> {
         phases: &'a Phases,
-        source: &'a Notify,
+        source: Option<&'a Notify>,
         seen: Phase,
         registered: bool,
         #[pin]
@@ -155,31 +144,35 @@ impl PhaseWatch<'_> {
     pub(crate) fn heed(self: Pin<&mut Self>, changes: Heed) -> bool {
         let mut this = self.project();
         let source = match changes {
-            Heed::All => &this.phases.changed_at_all,
-            Heed::Moves => &this.phases.changed,
-            Heed::End => &this.phases.staying,
+            Heed::All => Some(&this.phases.changed_at_all),
+            Heed::Moves => Some(&this.phases.changed),
+            Heed::None => None,
         };
-        if std::ptr::eq(*this.source, source) {
+        if this.source.map(ptr::from_ref) == source.map(ptr::from_ref) {
             return false;
         }
         *this.source = source;
         *this.registered = false;
-        this.changed.set(source.notified());
+        this.changed
+            .set(source.unwrap_or(&this.phases.changed).notified());
         true
     }
 
     /// Returns the phase; the task is woken when it changes.
     pub(crate) fn look(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Phase {
         let mut this = self.project();
+        let Some(source) = this.source else {
+            return this.phases.now();
+        };
         if *this.registered {
             let now = this.phases.now();
             if now == *this.seen {
                 return now;
             }
-            this.changed.set(this.source.notified());
+            this.changed.set(source.notified());
         }
         while this.changed.as_mut().poll(cx) == Poll::Ready(()) {
-            this.changed.set(this.source.notified());
+            this.changed.set(source.notified());
         }
         *this.registered = true;
         // After the registration, or a change between the two would wake nobody.
@@ -249,19 +242,23 @@ mod tests {
     }
 
     #[test]
-    fn who_heeds_the_end_is_not_woken_before() {
+    fn who_heeds_nothing_sees_what_there_is() {
         let phases = Phases::new();
         let woken = Arc::new(Woken::default());
         let waker = Arc::clone(&woken).into();
         let mut cx = Context::from_waker(&waker);
         let mut watch = pin!(phases.watch());
-        assert!(watch.as_mut().heed(Heed::End));
         assert_eq!(watch.as_mut().look(&mut cx), Phase::Serving);
-        phases.advance(Phase::Expecting);
-        phases.advance_with(Phase::Moving, || assert_eq!(phases.now(), Phase::Moving));
-        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        assert!(watch.as_mut().heed(Heed::None));
+        assert!(!watch.as_mut().heed(Heed::None));
+        phases.advance(Phase::Moving);
         assert_eq!(watch.as_mut().look(&mut cx), Phase::Moving);
+        assert!(watch.as_mut().heed(Heed::Moves));
+        phases.advance(Phase::Expecting);
         phases.advance(Phase::Draining);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        assert_eq!(watch.as_mut().look(&mut cx), Phase::Draining);
+        phases.advance(Phase::Aborting);
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     }
 

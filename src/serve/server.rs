@@ -78,6 +78,16 @@ impl Server {
         self.room.empty().await;
     }
 
+    /// Moves on to `phase`, and wakes every connection that it concerns.
+    ///
+    /// Only the one task that follows the drain may call this.
+    pub(crate) fn advance(&self, phase: Phase) {
+        self.phases.advance(phase);
+        if self.phases.now() >= Phase::Draining {
+            self.berths.wake();
+        }
+    }
+
     /// Waits for the drain, and then as long as connections may move to the successor, or do.
     pub(crate) async fn move_out(
         &self,
@@ -89,15 +99,13 @@ impl Server {
             return;
         };
         while prospect.is_open() {
-            self.phases.advance(Phase::Expecting);
+            self.advance(Phase::Expecting);
             if !prospect.decided().await {
                 return;
             }
-            let mut asked = Vec::new();
-            (self.phases).advance_with(Phase::Moving, || asked = self.berths.leave());
-            // First of all they are sent.
-            tokio::task::yield_now().await;
-            asked.into_iter().for_each(Leave::tell);
+            self.advance(Phase::Moving);
+            let asked = self.berths.leave().await;
+            asked.into_iter().rev().take(LAST).for_each(Leave::tell);
             // Over may mean that another one takes them.
             prospect.over().await;
         }
@@ -122,14 +130,18 @@ impl Server {
                 () = &mut aborting => break,
                 () = &mut draining, if serving => {
                     serving = false;
-                    self.phases.advance(Phase::Draining);
+                    self.advance(Phase::Draining);
                 }
                 () = &mut last_look, if !looked => {
                     looked = true;
-                    self.phases.advance(Phase::LastLook);
+                    self.advance(Phase::LastLook);
                 }
             }
         }
-        self.phases.advance(Phase::Aborting);
+        self.advance(Phase::Aborting);
     }
 }
+
+/// Of how many, the last that leave, the tasks give up what they hold while the successor looks at the connections. For
+/// all before them the answer is there when these go, and then it takes less.
+const LAST: usize = 1024;

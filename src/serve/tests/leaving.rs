@@ -124,46 +124,85 @@ impl AsyncWrite for Movable {
 
 impl Bench {
     /// The successor takes connections; of those that have left the tasks have yet to be told.
-    fn leave(&self) -> Vec<Arc<dyn Leave>> {
-        let mut asked = Vec::new();
-        (self.server.phases()).advance_with(Phase::Moving, || asked = self.server.berths().leave());
-        asked
+    async fn leave(&self) -> Vec<Arc<dyn Leave>> {
+        self.enter(Phase::Moving);
+        self.server.berths().leave().await
     }
 
     /// The successor takes connections.
-    fn move_out(&self) {
-        self.leave().into_iter().for_each(Leave::tell);
+    async fn move_out(&self) {
+        self.leave().await.into_iter().for_each(Leave::tell);
     }
 }
 
 #[tokio::test]
 async fn one_that_rests_leaves_before_its_task_runs() {
+    for told in [true, false] {
+        let (bench, port) = (Bench::new(), Port::default());
+        let mut client = port.connect(&bench);
+        for _ in 0..2 {
+            client.get("/").await;
+            client.reply().await.expect("hello", false);
+        }
+
+        bench.enter(Phase::Moving);
+        let mut leaving = pin!(bench.server.berths().leave());
+        assert!(poll!(leaving.as_mut()).is_pending());
+        let Left {
+            mut transport,
+            unread,
+            kept,
+        } = port.only();
+        let asked = leaving.await;
+        if told {
+            asked.into_iter().for_each(Leave::tell);
+        }
+
+        assert!(unread.is_empty());
+        client.send("next").await;
+        bench.server.close();
+        settle().await;
+        assert!(bench.server.ended().now_or_never().is_none());
+        drop(kept);
+        must(bench.server.ended()).await;
+        let mut read = [0; 4];
+        must(transport.stream.read_exact(&mut read)).await.unwrap();
+        assert_eq!(&read, b"next");
+        drop(transport);
+        client.end().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn any_number_leaves() {
+    const MANY: usize = 1000;
     let (bench, port) = (Bench::new(), Port::default());
-    let mut client = port.connect(&bench);
-    for _ in 0..2 {
+    let mut clients: Vec<_> = (0..MANY).map(|_| port.connect(&bench)).collect();
+    for client in &mut clients {
         client.get("/").await;
         client.reply().await.expect("hello", false);
     }
 
-    bench.move_out();
+    bench.move_out().await;
 
-    let Left {
-        mut transport,
-        unread,
-        kept,
-    } = port.only();
-    assert!(unread.is_empty());
-    client.send("next").await;
+    let left = std::mem::take(&mut *port.0.lock().unwrap());
+    assert_eq!(left.len(), MANY);
     bench.server.close();
-    settle().await;
-    assert!(bench.server.ended().now_or_never().is_none());
-    drop(kept);
+    drop(left);
     must(bench.server.ended()).await;
-    let mut read = [0; 4];
-    must(transport.stream.read_exact(&mut read)).await.unwrap();
-    assert_eq!(&read, b"next");
-    drop(transport);
-    client.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_rests_learns_of_the_end() {
+    for phase in [Phase::LastLook, Phase::Aborting] {
+        let (bench, port) = (Bench::new(), Port::default());
+        let mut client = port.connect(&bench);
+        client.get("/").await;
+        client.reply().await.expect("hello", false);
+        settle().await;
+        bench.enter(phase);
+        must(client.end()).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -174,7 +213,7 @@ async fn one_that_nobody_takes_goes_on_and_asks_the_next_successor() {
     client.reply().await.expect("hello", false);
     let mut asked_before = false;
     for told in [false, true, false] {
-        let asked = bench.leave();
+        let asked = bench.leave().await;
         if told {
             asked.into_iter().for_each(Leave::tell);
         }
@@ -190,7 +229,7 @@ async fn one_that_nobody_takes_goes_on_and_asks_the_next_successor() {
     client.get("/").await;
     client.reply().await.expect("hello", false);
 
-    bench.move_out();
+    bench.move_out().await;
     client.get("/").await;
     settle().await;
     port.only().keep();
@@ -218,7 +257,7 @@ async fn one_of_which_hyper_has_read_more_leaves_with_it() {
             client.reply().await;
         }
 
-        bench.move_out();
+        bench.move_out().await;
 
         assert!(port.is_empty(), "{request}{more}");
         settle().await;
@@ -238,7 +277,7 @@ async fn one_with_requests_that_hyper_has_yet_to_look_at_leaves_with_them() {
     // hyper pauses after some of them.
     assert!(poll!(connection.as_mut()).is_pending());
 
-    bench.move_out();
+    bench.move_out().await;
 
     assert!(port.is_empty());
     let left = must(connection).await.unwrap().unwrap();
@@ -256,12 +295,12 @@ async fn one_with_half_a_body_that_nobody_reads_does_not_leave() {
         let (bench, port) = (Bench::new(), Port::default());
         let mut client = port.connect(&bench);
         if moving {
-            bench.move_out();
+            bench.move_out().await;
         }
         client.send(post("/ignore", 100_000) + "half").await;
         let reply = client.reply().await;
         assert_eq!(reply.body, "ignored");
-        bench.move_out();
+        bench.move_out().await;
         settle().await;
         assert!(port.is_empty(), "the rest would be taken for a request");
     }
@@ -278,7 +317,7 @@ async fn one_whose_upgrade_was_declined_leaves_if_hyper_has_nothing_more() {
 
         // From its task, which is woken.
         bench.enter(Phase::Moving);
-        bench.server.berths().leave();
+        bench.server.berths().leave().await;
         settle().await;
 
         if more.is_empty() {
@@ -302,7 +341,7 @@ async fn one_that_is_busy_leaves_when_it_is_done() {
     client.get("/hold").await;
     must(bench.app.entered()).await;
 
-    bench.move_out();
+    bench.move_out().await;
     settle().await;
 
     assert!(port.is_empty());
@@ -321,7 +360,7 @@ async fn one_whose_response_is_not_written_leaves_behind_it() {
     client.get("/medium").await;
     settle().await;
 
-    bench.move_out();
+    bench.move_out().await;
     settle().await;
 
     assert!(port.is_empty());
@@ -337,7 +376,7 @@ async fn one_whose_task_has_ended_meanwhile_is_closed_if_nobody_takes_it() {
     let mut client = port.connect(&bench);
     client.get("/").await;
     client.reply().await.expect("hello", false);
-    bench.move_out();
+    bench.move_out().await;
     let left = port.only();
 
     bench.enter(Phase::Aborting);
@@ -357,7 +396,7 @@ async fn one_that_was_upgraded_stays() {
     client.read_until("\r\n\r\n").await;
     let mut upgraded = TokioIo::new(must(bench.app.upgraded()).await);
 
-    bench.move_out();
+    bench.move_out().await;
     settle().await;
 
     assert!(port.is_empty());

@@ -57,7 +57,7 @@ impl Bench {
     }
 
     fn enter(&self, phase: Phase) {
-        self.server.phases().advance(phase);
+        self.server.advance(phase);
     }
 
     fn serve(&self, transport: impl Transport) -> Outcome {
