@@ -444,8 +444,8 @@ impl Engine {
 }
 
 /// Closes what has moved, after a moment: the others go first, and if this process ends meanwhile, the
-/// kernel does it. A connection that its new owner closes without shutting it down ends only when it is
-/// closed here too, and the end of a process that has thousands open takes long.
+/// kernel closes all of it at once, which takes less. A connection that its new owner closes without
+/// shutting it down ends only when it is closed here too.
 fn close(moved: Vec<Stream>) {
     own::spawn(async move {
         tokio::time::sleep(KEPT_OPEN).await;
@@ -462,7 +462,7 @@ fn keep(batch: Arc<Batch>) {
 /// How many connections may be unanswered.
 const AHEAD: usize = 4 * MOST;
 /// How long what has moved is open here as well, at most.
-const KEPT_OPEN: Duration = Duration::from_millis(5);
+const KEPT_OPEN: Duration = Duration::from_millis(25);
 /// How long a count of descriptors is believed in.
 const FRESH: Duration = Duration::from_millis(100);
 /// How long the successor may take to say what it takes, at most.
