@@ -114,12 +114,13 @@ impl Conn {
     /// Takes a connection that the predecessor has sent. Has to be called on a runtime.
     pub(crate) fn receive(
         descriptor: OwnedFd,
+        peer: Option<SocketAddr>,
         door: Arc<Door>,
         manner: Manner,
         unread: Vec<u8>,
         state: Vec<u8>,
     ) -> io::Result<Self> {
-        let (stream, peer) = Stream::receive(descriptor)?;
+        let (stream, peer) = Stream::receive(descriptor, peer)?;
         let tracked = door.track(&stream, Arrival::Received);
         let mut conn = Self::new(tracked, stream, peer, door);
         conn.course = match manner {
@@ -310,6 +311,7 @@ impl Conn {
         let cargo = Cargo {
             tracked,
             stream,
+            peer: self.peer.socket_addr(),
             unread,
             state: Vec::new(),
         };
@@ -366,6 +368,7 @@ impl Conn {
         let cargo = Cargo {
             tracked,
             stream,
+            peer: self.peer.socket_addr(),
             unread,
             state,
         };

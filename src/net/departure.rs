@@ -1,6 +1,7 @@
 //! A connection on its way to the successor.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
@@ -25,6 +26,8 @@ pub(crate) struct Cargo {
     // Dropped first: the count lets go of the descriptor before it is closed.
     pub(super) tracked: Tracked,
     pub(super) stream: Stream,
+    /// The address of the other end, if it is one of TCP.
+    pub(super) peer: Option<SocketAddr>,
     /// Read from it, and not used.
     pub(super) unread: Vec<u8>,
     /// What the application says of it.
@@ -73,6 +76,15 @@ impl Departure {
 
     pub(crate) fn manner(&self) -> Manner {
         self.manner
+    }
+
+    /// The address of the other end, if it is one of TCP that its text says all of.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        let has_flow = |address: &SocketAddr| match address {
+            SocketAddr::V4(_) => false,
+            SocketAddr::V6(address) => address.flowinfo() != 0,
+        };
+        self.cargo.peer.filter(|address| !has_flow(address))
     }
 
     pub(crate) fn unread(&self) -> &[u8] {

@@ -21,8 +21,8 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Makes it of a descriptor that another generation has sent, and tells who is at the other end.
-    /// Has to be called on a runtime.
+    /// Makes it of a descriptor that another generation has sent, and tells who is at the other end,
+    /// which that one may have said. Has to be called on a runtime.
     ///
     /// That it is a stream, and does not block, the sender knows: it was one of these there, and both
     /// are properties of the socket and not of a process. Thousands come at once, so nobody asks.
@@ -30,7 +30,14 @@ impl Stream {
     /// # Errors
     ///
     /// When it is no connected socket of a kind that a listener gives.
-    pub(super) fn receive(descriptor: OwnedFd) -> io::Result<(Self, Peer)> {
+    pub(super) fn receive(
+        descriptor: OwnedFd,
+        peer: Option<SocketAddr>,
+    ) -> io::Result<(Self, Peer)> {
+        if let Some(peer) = peer {
+            let stream = Self::of_tcp(descriptor.into())?;
+            return Ok((stream, Peer::from(peer)));
+        }
         let peer = SockRef::from(&descriptor).peer_addr()?;
         if let Some(peer) = peer.as_socket() {
             let stream = Self::of_tcp(descriptor.into())?;

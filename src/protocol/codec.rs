@@ -123,6 +123,8 @@ fn whole<M: Serialize>(message: &M) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -202,11 +204,24 @@ mod tests {
         ]
     }
 
+    fn peer() -> impl Strategy<Value = SocketAddr> {
+        let (ip, scope) = (any::<Ipv6Addr>(), any::<u32>());
+        prop_oneof![
+            any::<SocketAddrV4>().prop_map(SocketAddr::from),
+            (ip, any::<u16>(), scope)
+                .prop_map(|(ip, port, scope)| SocketAddrV6::new(ip, port, 0, scope).into()),
+        ]
+    }
+
     fn connection() -> impl Strategy<Value = Connection> {
-        (manner(), any::<u64>(), any::<u64>()).prop_map(|(manner, unread, state)| Connection {
-            manner,
-            unread,
-            state,
+        let peer = prop::option::of(peer());
+        (manner(), peer, any::<u64>(), any::<u64>()).prop_map(|(manner, peer, unread, state)| {
+            Connection {
+                manner,
+                peer,
+                unread,
+                state,
+            }
         })
     }
 

@@ -1,5 +1,7 @@
 //! What is said of connections that move.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// One connection of a `Connections` record.
@@ -7,6 +9,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Connection {
     /// What a server has to know in order to go on with it.
     pub(crate) manner: Manner,
+    /// The address of the other end, if it is one of TCP: with thousands of them it takes long to ask the
+    /// kernel for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) peer: Option<SocketAddr>,
     /// How many bytes of the parcel were read from it and not used.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) unread: u64,

@@ -53,6 +53,7 @@ impl Batch {
             .iter()
             .map(|departure| Connection {
                 manner: departure.manner(),
+                peer: departure.peer(),
                 unread: departure.unread().len() as u64,
                 state: departure.state().len() as u64,
             })
@@ -149,6 +150,7 @@ impl Arrived {
                 }
                 let received = Conn::receive(
                     descriptor,
+                    connection.peer,
                     Arc::clone(door),
                     connection.manner,
                     unread.to_vec(),
