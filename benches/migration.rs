@@ -24,7 +24,7 @@ fn main() -> Result<ExitCode> {
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
 
     let mut report = Report::new();
-    for (count, rounds) in [(1, 60), (100, 60), (10_000, 30)] {
+    for (count, rounds) in [(1, 200), (100, 300), (10_000, 80)] {
         let connections = match count {
             1 => "1 connection".to_owned(),
             _ => format!("{count} connections"),
