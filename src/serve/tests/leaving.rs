@@ -174,7 +174,7 @@ async fn one_that_rests_leaves_before_its_task_runs() {
 }
 
 #[tokio::test]
-async fn any_number_leaves() {
+async fn any_number_leaves_and_ends_with_the_answer() {
     const MANY: usize = 1000;
     let (bench, port) = (Bench::new(), Port::default());
     let mut clients: Vec<_> = (0..MANY).map(|_| port.connect(&bench)).collect();
@@ -183,7 +183,7 @@ async fn any_number_leaves() {
         client.reply().await.expect("hello", false);
     }
 
-    bench.move_out().await;
+    bench.leave().await;
 
     let left = std::mem::take(&mut *port.0.lock().unwrap());
     assert_eq!(left.len(), MANY);
