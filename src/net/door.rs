@@ -322,15 +322,20 @@ impl Prospect {
         }
     }
 
-    /// Waits until those who take such connections now take none any more.
+    /// Tells the times apart that somebody takes connections.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn epoch(&self) -> u32 {
+        self.view.borrow().epoch
+    }
+
+    /// Waits until those who have taken such connections in that epoch take none any more.
     ///
     /// # Cancel safety
     ///
     /// This method is cancel safe.
     #[cfg(feature = "hyper")]
-    pub(crate) async fn over(&mut self) {
+    pub(crate) async fn over(&mut self, epoch: u32) {
         let manner = self.manner;
-        let epoch = self.view.borrow().epoch;
         let over = |view: &View| !view.takes.has(manner) || view.epoch != epoch;
         // A door that has gone takes none either.
         drop(self.view.wait_for(over).await);

@@ -49,6 +49,7 @@ pub(crate) fn go_on<I: Transport, S: Application>(
         let mut phase = pin!(server.phases().watch());
         poll_fn(|cx| {
             loop {
+                let epoch = server.phases().epoch();
                 let now = phase.as_mut().look(cx);
                 if now == Phase::Aborting {
                     return Poll::Ready(Ok(None));
@@ -56,7 +57,8 @@ pub(crate) fn go_on<I: Transport, S: Application>(
                 if let Poll::Ready(result) = stage.poll(cx, now, &server) {
                     return Poll::Ready(result);
                 }
-                if !phase.as_mut().heed(stage.heeds()) {
+                // One that has got another berth may have been passed over meanwhile.
+                if !phase.as_mut().heed(stage.heeds()) && server.phases().epoch() == epoch {
                     stage.end_turn();
                     return Poll::Pending;
                 }
@@ -134,7 +136,7 @@ impl<I: Transport, S: Application> Stage<I, S> {
         match self {
             // Its connections do not move, whatever the others do.
             Self::Http2(_) => Heed::All,
-            // It is woken where it lies.
+            // Its berth wakes it.
             Self::Http1(http1) => match http1.is_moored() {
                 true => Heed::None,
                 false => Heed::Moves,

@@ -84,10 +84,11 @@ impl Phases {
         self.now.load(Ordering::Acquire)
     }
 
-    /// Moves on to `phase` and wakes whoever heeds that. Never goes back behind [`Phase::Draining`].
+    /// Moves on to `phase` and wakes whoever heeds that; returns whether that is a change. Never goes back behind
+    /// [`Phase::Draining`].
     ///
     /// Only the one task that follows the drain may call this.
-    pub(crate) fn advance(&self, phase: Phase) {
+    pub(crate) fn advance(&self, phase: Phase) -> bool {
         let now = self.epoch();
         let next = match phase {
             Phase::Serving => SERVING,
@@ -99,12 +100,14 @@ impl Phases {
             Phase::Aborting => ABORTING,
         };
         // A watch that is woken without a change would not register again.
-        if self.now.fetch_max(next, Ordering::Release) < next {
+        let changes = self.now.fetch_max(next, Ordering::Release) < next;
+        if changes {
             self.changed_at_all.notify_waiters();
             if phase != Phase::Expecting || next == DRAINING {
                 self.changed.notify_waiters();
             }
         }
+        changes
     }
 
     pub(crate) fn watch(&self) -> PhaseWatch<'_> {

@@ -78,12 +78,12 @@ impl Server {
         self.room.empty().await;
     }
 
-    /// Moves on to `phase`, and wakes every connection that it concerns.
+    /// Moves on to `phase`, and wakes every connection that it concerns; but those in berths not for
+    /// [`Phase::Moving`], in which they [leave](Berths::leave).
     ///
     /// Only the one task that follows the drain may call this.
     pub(crate) fn advance(&self, phase: Phase) {
-        self.phases.advance(phase);
-        if self.phases.now() >= Phase::Draining {
+        if self.phases.advance(phase) && self.phases.now() >= Phase::Draining {
             self.berths.wake();
         }
     }
@@ -103,11 +103,12 @@ impl Server {
             if !prospect.decided().await {
                 return;
             }
+            let epoch = prospect.epoch();
             self.advance(Phase::Moving);
             let asked = self.berths.leave().await;
             asked.into_iter().rev().take(LAST).for_each(Leave::tell);
             // Over may mean that another one takes them.
-            prospect.over().await;
+            prospect.over(epoch).await;
         }
     }
 
@@ -142,6 +143,6 @@ impl Server {
     }
 }
 
-/// Of how many, the last that leave, the tasks give up what they hold while the successor looks at the connections. For
-/// all before them the answer is there when these go, and then it takes less.
+/// So many of those that leave last give up what has served them while the successor looks at them: about as many as may
+/// be unanswered. For all before them the answer has come by then, and with it that takes less.
 const LAST: usize = 1024;

@@ -193,15 +193,46 @@ async fn any_number_leaves_and_ends_with_the_answer() {
 }
 
 #[tokio::test]
-async fn one_that_rests_learns_of_the_end() {
-    for phase in [Phase::LastLook, Phase::Aborting] {
+async fn one_that_rests_or_has_rested_learns_of_the_end() {
+    for (phase, busy) in [
+        (Phase::LastLook, false),
+        (Phase::Aborting, false),
+        (Phase::Aborting, true),
+    ] {
         let (bench, port) = (Bench::new(), Port::default());
         let mut client = port.connect(&bench);
         client.get("/").await;
         client.reply().await.expect("hello", false);
+        if busy {
+            client.get("/hold").await;
+            must(bench.app.entered()).await;
+        }
         settle().await;
         bench.enter(phase);
         must(client.end()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_comes_while_some_leave_ends_the_others() {
+    const MANY: usize = 1000;
+    let (bench, port) = (Bench::new(), Port::default());
+    let mut clients: Vec<_> = (0..MANY).map(|_| port.connect(&bench)).collect();
+    for client in &mut clients {
+        client.get("/").await;
+        client.reply().await.expect("hello", false);
+    }
+
+    bench.enter(Phase::Moving);
+    assert!(bench.server.berths().leave().now_or_never().is_none());
+    bench.enter(Phase::Aborting);
+    settle().await;
+
+    let left = std::mem::take(&mut *port.0.lock().unwrap());
+    assert!((1..MANY).contains(&left.len()), "{}", left.len());
+    left.into_iter().for_each(Left::keep);
+    for mut client in clients {
+        client.end().await.unwrap();
     }
 }
 
