@@ -31,7 +31,11 @@ const FOLDERS: &[(&str, u8, &[&str])] = &[
             "nix",
             "socket2",
             "std::fs",
-            "std::net",
+            // Addresses are plain data.
+            "std::net::TcpListener",
+            "std::net::TcpStream",
+            "std::net::ToSocketAddrs",
+            "std::net::UdpSocket",
             "std::os::unix::net",
             "std::process",
             "std::thread",
