@@ -1,4 +1,5 @@
-//! Claim: to move idle connections of HTTP/1.1 to the successor takes at most twice the floor.
+//! Claim: until idle connections of HTTP/1.1 have moved to the successor, and the old process has gone, it takes at most
+//! twice the floor.
 //!
 //! The floor is to pass as many descriptors of established connections from one Tokio program to the next.
 //!

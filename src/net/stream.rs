@@ -29,7 +29,8 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// When it is no connected socket of a kind that a listener gives.
+    /// When the runtime cannot watch it, or, where nobody has said who is at the other end, it is no
+    /// connected socket of a kind that a listener gives.
     pub(super) fn receive(
         descriptor: OwnedFd,
         peer: Option<SocketAddr>,

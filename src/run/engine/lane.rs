@@ -461,7 +461,7 @@ fn keep(batch: Arc<Batch>) {
 
 /// How many connections may be unanswered.
 const AHEAD: usize = 4 * MOST;
-/// How long what has moved is open here as well, at most.
+/// How long what has moved is open here as well, if this process does not end before.
 const KEPT_OPEN: Duration = Duration::from_millis(25);
 /// How long a count of descriptors is believed in.
 const FRESH: Duration = Duration::from_millis(100);
