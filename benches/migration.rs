@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use handover_benches::{Bound, Program, Report, Rounds, Unit, is_chosen, now};
+use handover_benches::{Bound, Program, Report, Rounds, Unit, install, is_chosen, now};
 use nix::sys::{
     resource::{Resource, getrlimit, setrlimit},
     signal::Signal,
@@ -24,8 +24,10 @@ fn main() -> Result<ExitCode> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
 
+    let mover = install(Path::new(env!("CARGO_BIN_EXE_mover")))?;
+    let passing = install(Path::new(env!("CARGO_BIN_EXE_passing")))?;
     let mut report = Report::new();
-    for (count, rounds) in [(1, 200), (100, 300), (10_000, 80)] {
+    for (count, rounds) in [(1, 300), (100, 600), (10_000, 100)] {
         let connections = match count {
             1 => "1 connection".to_owned(),
             _ => format!("{count} connections"),
@@ -33,8 +35,8 @@ fn main() -> Result<ExitCode> {
         if !is_chosen(&connections) {
             continue;
         }
-        let mut ours = Service::start(Path::new(env!("CARGO_BIN_EXE_mover")), count)?;
-        let mut floor = Service::start(Path::new(env!("CARGO_BIN_EXE_passing")), count)?;
+        let mut ours = Service::start(&mover, count)?;
+        let mut floor = Service::start(&passing, count)?;
         let rounds = Rounds::measure(&["handover", "floor"], rounds, |contender| {
             if contender > 0 {
                 return floor.hand_over();

@@ -20,6 +20,6 @@ pub use clock::now;
 pub use comparison::{Comparison, Rounds, Unit};
 pub use load::{Load, compare_servers};
 pub use peer::{address, build_peer};
-pub use program::Program;
+pub use program::{Program, install};
 pub use report::Report;
 pub use statistics::{Interval, median};

@@ -357,3 +357,27 @@ impl fmt::Debug for Door {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "hyper")]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_took_connections_is_over_when_another_does() {
+        let takes = Manners::from_bits(bit(Manner::Http1));
+        let (tell, view) = watch::channel(View::new(takes, false, 1));
+        let manner = Manner::Http1;
+        let mut prospect = Prospect { view, manner };
+        assert!(prospect.decided().await);
+        let epoch = prospect.epoch();
+        assert_eq!(prospect.over(epoch).now_or_never(), None);
+
+        tell.send_replace(View::new(takes, false, 2));
+
+        assert_eq!(prospect.over(epoch).now_or_never(), Some(()));
+        assert!(prospect.is_open());
+    }
+}
