@@ -17,6 +17,7 @@ use std::{
     task::{Context, Waker},
 };
 
+use crossbeam_utils::atomic::AtomicCell;
 use hyper::body::Bytes;
 use slab::Slab;
 use tokio::task::yield_now;
@@ -31,12 +32,13 @@ pub(crate) struct Berths(Mutex<Slab<Arc<dyn Leave>>>);
 /// may take it.
 pub(crate) struct Berth<I> {
     state: AtomicU8,
+    /// Who has it next is the state's to say. No lock, for it is put here and fetched again with every request.
+    transport: AtomicCell<Option<Box<I>>>,
     slot: Mutex<Slot<I>>,
     activity: Arc<Activity>,
 }
 
 struct Slot<I> {
-    transport: Option<I>,
     /// What goes on with it in place of its task.
     kept: Option<Kept<I>>,
     /// The task of the connection.
@@ -133,18 +135,20 @@ impl Berths {
 
 impl<I> Berth<I> {
     /// Puts the transport here, in its task.
-    pub(crate) fn put(&self, transport: I, cx: &Context<'_>) {
-        let mut slot = self.lock();
-        slot.transport = Some(transport);
-        slot.set_task(cx);
-        drop(slot);
+    pub(crate) fn put(&self, transport: Box<I>) {
+        self.transport.store(Some(transport));
         self.state.store(LYING, Ordering::Relaxed);
     }
 
     /// Gets the transport back, in its task.
-    pub(crate) fn fetch(&self) -> Option<I> {
+    pub(crate) fn fetch(&self) -> Option<Box<I>> {
         self.state.store(AT_SEA, Ordering::Relaxed);
-        self.lock().transport.take()
+        self.transport.take()
+    }
+
+    /// Whom to wake.
+    pub(crate) fn set_task(&self, cx: &Context<'_>) {
+        self.lock().set_task(cx);
     }
 
     /// Goes from one state to another, unless somebody else was first.
@@ -171,10 +175,10 @@ impl<I> Berth<I> {
             drop(task);
             return;
         }
-        let back = slot.transport.take();
+        let back = self.transport.take();
         drop(slot);
         if let Some(transport) = back {
-            kept(transport);
+            kept(*transport);
         }
     }
 }
@@ -195,7 +199,7 @@ impl<I: Transport> Leave for Berth<I> {
             self.wake();
             return false;
         }
-        let transport = self.lock().transport.take();
+        let transport = self.transport.take();
         let activity = Arc::clone(&self.activity);
         let absence = Absence(Some(self));
         // Without it the absence is over at once.
@@ -239,7 +243,7 @@ impl<I: Transport> Absence<I> {
         if berth.leave_state(ASKED, BACK) {
             // It leaves from here again, and not below what serves it.
             transport.stay();
-            slot.transport = Some(transport);
+            berth.transport.store(Some(Box::new(transport)));
             drop(slot);
             return berth.wake();
         }
@@ -272,12 +276,12 @@ impl<I> Drop for Absence<I> {
 impl<I: Transport> Mooring<I> {
     pub(crate) fn new(activity: Arc<Activity>) -> Self {
         let slot = Slot {
-            transport: None,
             kept: None,
             task: None,
         };
         let berth = Berth {
             state: AtomicU8::new(AT_SEA),
+            transport: AtomicCell::default(),
             slot: Mutex::new(slot),
             activity,
         };

@@ -4,7 +4,7 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use hyper::body::{Buf, Bytes};
@@ -25,10 +25,12 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Io<I> {
     /// Nothing while it lies in its berth.
-    transport: Option<I>,
+    transport: Option<Box<I>>,
     /// Read from the transport, not yet by hyper.
     ahead: Bytes,
     berth: Option<Arc<Berth<I>>>,
+    /// Who is woken there.
+    task: Option<Waker>,
     /// Whether what was read last ended with a request head.
     head_read: bool,
     /// Whether there was nothing to read at the last attempt.
@@ -41,9 +43,10 @@ pub(crate) struct Io<I> {
 impl<I: Transport> Io<I> {
     pub(crate) fn new(transport: I, activity: Arc<Activity>, counted: Place) -> Self {
         Self {
-            transport: Some(transport),
+            transport: Some(Box::new(transport)),
             ahead: Bytes::new(),
             berth: None,
+            task: None,
             head_read: false,
             exhausted: false,
             activity,
@@ -64,12 +67,13 @@ impl<I: Transport> Io<I> {
     /// Returns whether something has arrived that hyper has not read.
     pub(crate) fn has_arrived(&self) -> bool {
         let arrived = |transport: &I| transport.has_arrived();
-        !self.ahead.is_empty() || self.transport.as_ref().is_some_and(arrived)
+        !self.ahead.is_empty() || self.transport.as_deref().is_some_and(arrived)
     }
 
     /// From here on the transport lies there between two requests.
     pub(crate) fn set_berth(&mut self, berth: &Arc<Berth<I>>) {
         self.berth = Some(Arc::clone(berth));
+        self.task = None;
     }
 
     /// From here on the transport is here.
@@ -85,7 +89,7 @@ impl<I: Transport> Io<I> {
             self.transport = self.berth.as_ref().and_then(|berth| berth.fetch());
         }
         // Nobody reads or writes while the successor is asked.
-        self.transport.as_mut().ok_or_else(|| {
+        self.transport.as_deref_mut().ok_or_else(|| {
             let asked = "the successor is asked to take the connection";
             io::Error::new(io::ErrorKind::NotConnected, asked)
         })
@@ -98,12 +102,16 @@ impl<I: Transport> Io<I> {
         if !(self.exhausted && self.head_read && self.activity.rests()) {
             return;
         }
+        let Some(berth) = &self.berth else {
+            return;
+        };
         let transport = self.transport.take_if(|transport| transport.can_move());
         if let Some(transport) = transport {
-            match &self.berth {
-                Some(berth) => berth.put(transport, cx),
-                None => self.transport = Some(transport),
+            if !(self.task.as_ref()).is_some_and(|task| task.will_wake(cx.waker())) {
+                self.task = Some(cx.waker().clone());
+                berth.set_task(cx);
             }
+            berth.put(transport);
         }
     }
 
@@ -192,7 +200,7 @@ impl<I: Transport> AsyncWrite for Io<I> {
 
     fn is_write_vectored(&self) -> bool {
         let is_vectored = |transport: &I| transport.is_write_vectored();
-        self.transport.as_ref().is_some_and(is_vectored)
+        self.transport.as_deref().is_some_and(is_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
