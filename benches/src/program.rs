@@ -22,7 +22,7 @@ use tempfile::{NamedTempFile, TempPath};
 /// Copies a program, as an installation does, beside itself; the copy goes with the result.
 ///
 /// What a linker has written lies in the page cache page by page, and what was copied in larger pieces. A process whose
-/// program was just linked starts and ends up to 0.1 ms later, be it never so equal to another.
+/// program was just linked takes up to 0.1 ms longer to start and to end.
 ///
 /// # Errors
 ///

@@ -161,7 +161,7 @@ impl PhaseWatch<'_> {
         true
     }
 
-    /// Returns the phase; the task is woken when it changes.
+    /// Returns the phase; the task is woken of the changes that it heeds.
     pub(crate) fn look(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Phase {
         let mut this = self.project();
         let Some(source) = this.source else {

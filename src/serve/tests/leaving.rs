@@ -23,6 +23,8 @@ use crate::serve::{
     transport::Transport, write_through::write_through,
 };
 
+const MANY: usize = 1000;
+
 /// A transport that can move, to the test.
 struct Movable {
     stream: DuplexStream,
@@ -47,6 +49,16 @@ impl Port {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into();
         spawn_connection(transport, peer, bench.app.clone(), &bench.server);
         Client::new(client)
+    }
+
+    /// Connections that rest: more than leave in one go.
+    async fn connect_many(&self, bench: &Bench) -> Vec<Client<DuplexStream>> {
+        let mut clients: Vec<_> = (0..MANY).map(|_| self.connect(bench)).collect();
+        for client in &mut clients {
+            client.get("/").await;
+            client.reply().await.expect("hello", false);
+        }
+        clients
     }
 
     fn pair(&self) -> (DuplexStream, Movable) {
@@ -175,13 +187,8 @@ async fn one_that_rests_leaves_before_its_task_runs() {
 
 #[tokio::test]
 async fn any_number_leaves_and_ends_with_the_answer() {
-    const MANY: usize = 1000;
     let (bench, port) = (Bench::new(), Port::default());
-    let mut clients: Vec<_> = (0..MANY).map(|_| port.connect(&bench)).collect();
-    for client in &mut clients {
-        client.get("/").await;
-        client.reply().await.expect("hello", false);
-    }
+    let _clients = port.connect_many(&bench).await;
 
     bench.leave().await;
 
@@ -215,13 +222,8 @@ async fn one_that_rests_or_has_rested_learns_of_the_end() {
 
 #[tokio::test]
 async fn an_end_that_comes_while_some_leave_ends_the_others() {
-    const MANY: usize = 1000;
     let (bench, port) = (Bench::new(), Port::default());
-    let mut clients: Vec<_> = (0..MANY).map(|_| port.connect(&bench)).collect();
-    for client in &mut clients {
-        client.get("/").await;
-        client.reply().await.expect("hello", false);
-    }
+    let clients = port.connect_many(&bench).await;
 
     bench.enter(Phase::Moving);
     assert!(bench.server.berths().leave().now_or_never().is_none());
