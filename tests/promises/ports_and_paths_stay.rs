@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use handover_tests::load::{Kind, Request};
-use handover_tests::{Exit, Load, Process, Signal};
+use handover_tests::{Exit, Load, Process, Signal, Target};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::support::kernel::{listening_inodes, socket_inodes};
-use crate::support::{Fixture, signal};
+use crate::support::{Fixture, Running, signal};
 
 /// One service on everything that it can listen on: each successor has the very same sockets, at
 /// the same addresses, and answers on all of them.
@@ -256,9 +256,18 @@ fn ask_records(address: &SockAddr) -> String {
 #[tokio::test]
 async fn an_endpoint_that_was_let_go_is_bound_again() {
     let fixture = Fixture::new().env("FIXTURE_REBIND", "100");
-    let running = fixture.start().await;
-    let first = running.identity().await;
-    running.service.output().find(" 100 times").await;
+    let service = fixture.program().start();
+    let service = service.expect("a program that can be started");
+    // The kernel would list the endpoint that comes and goes as well.
+    let line = service.output().find("listening on http=").await.text;
+    let address = line
+        .split_once('[')
+        .and_then(|(_, rest)| rest.strip_suffix(']'));
+    let address = address.expect("it says on which address");
+    let target = Target::Tcp(address.parse().expect("an address"));
+    let first = service.generation(&target, 1).await;
+    service.output().find(" 100 times").await;
+    let running = Running { service, target };
     running.hand_over(first).await;
 }
 
