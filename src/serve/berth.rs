@@ -17,12 +17,12 @@ use std::{
     task::{Context, Waker},
 };
 
-use crossbeam_utils::atomic::AtomicCell;
 use hyper::body::Bytes;
 use slab::Slab;
 use tokio::task::yield_now;
 
 use super::{activity::Activity, transport::Transport};
+use crate::sys::atomic_box::AtomicBox;
 
 /// The berths of one server: those in which a connection has ever lain whose task goes on.
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub(crate) struct Berths(Mutex<Slab<Arc<dyn Leave>>>);
 pub(crate) struct Berth<I> {
     state: AtomicU8,
     /// Who has it next is the state's to say. No lock, for it is put here and fetched again with every request.
-    transport: AtomicCell<Option<Box<I>>>,
+    transport: AtomicBox<I>,
     slot: Mutex<Slot<I>>,
     activity: Arc<Activity>,
 }
@@ -136,7 +136,7 @@ impl Berths {
 impl<I> Berth<I> {
     /// Puts the transport here, in its task.
     pub(crate) fn put(&self, transport: Box<I>) {
-        self.transport.store(Some(transport));
+        self.transport.put(transport);
         self.state.store(LYING, Ordering::Relaxed);
     }
 
@@ -148,7 +148,10 @@ impl<I> Berth<I> {
 
     /// Whom to wake.
     pub(crate) fn set_task(&self, cx: &Context<'_>) {
-        self.lock().set_task(cx);
+        match &mut self.lock().task {
+            Some(task) => task.clone_from(cx.waker()),
+            task => *task = Some(cx.waker().clone()),
+        }
     }
 
     /// Goes from one state to another, unless somebody else was first.
@@ -179,15 +182,6 @@ impl<I> Berth<I> {
         drop(slot);
         if let Some(transport) = back {
             kept(*transport);
-        }
-    }
-}
-
-impl<I> Slot<I> {
-    fn set_task(&mut self, cx: &Context<'_>) {
-        match &mut self.task {
-            Some(task) => task.clone_from(cx.waker()),
-            task => *task = Some(cx.waker().clone()),
         }
     }
 }
@@ -240,19 +234,27 @@ impl<I: Transport> Absence<I> {
             return;
         };
         let mut slot = berth.lock();
+        if berth.state.load(Ordering::Relaxed) != ASKED {
+            // Where there is none, nobody is left who would go on with it.
+            let kept = slot.kept.take();
+            drop(slot);
+            if let Some(kept) = kept {
+                kept(transport);
+            }
+            return;
+        }
+        // It leaves from here again, and not below what serves it.
+        transport.stay();
+        // First, for its task fetches it without the lock as soon as the state says so.
+        berth.transport.put(Box::new(transport));
         if berth.leave_state(ASKED, BACK) {
-            // It leaves from here again, and not below what serves it.
-            transport.stay();
-            berth.transport.store(Some(Box::new(transport)));
             drop(slot);
             return berth.wake();
         }
-        // Where there is none, nobody is left who would go on with it.
-        let kept = slot.kept.take();
+        // Its task has ended meanwhile.
+        let left = berth.transport.take();
         drop(slot);
-        if let Some(kept) = kept {
-            kept(transport);
-        }
+        drop(left);
     }
 }
 
@@ -281,7 +283,7 @@ impl<I: Transport> Mooring<I> {
         };
         let berth = Berth {
             state: AtomicU8::new(AT_SEA),
-            transport: AtomicCell::default(),
+            transport: AtomicBox::new(),
             slot: Mutex::new(slot),
             activity,
         };
@@ -297,21 +299,14 @@ impl<I: Transport> Mooring<I> {
     }
 
     /// Begins a turn of the task: nobody else takes the connection until it [lies open](Self::lie_open) again.
-    pub(crate) fn begin_turn(&self, cx: &Context<'_>) -> Turn {
+    pub(crate) fn begin_turn(&self) -> Turn {
         let berth = &self.berth;
-        let mut state = berth.state.load(Ordering::Acquire);
         loop {
-            state = match state {
+            match berth.state.load(Ordering::Acquire) {
                 OPEN if berth.leave_state(OPEN, LYING) => return Turn::Going,
-                OPEN => berth.state.load(Ordering::Acquire),
-                ASKED => {
-                    berth.lock().set_task(cx);
-                    // Again, for an answer that came before that woke nobody.
-                    match berth.state.load(Ordering::Acquire) {
-                        ASKED => return Turn::Asked,
-                        state => state,
-                    }
-                }
+                // Somebody else was first.
+                OPEN => {}
+                ASKED => return Turn::Asked,
                 BACK => {
                     berth.state.store(LYING, Ordering::Relaxed);
                     return Turn::Going;

@@ -107,7 +107,7 @@ impl<I: Transport, S: Application> Http1<I, S> {
         cx: &mut Context<'_>,
         phase: Phase,
     ) -> Poll<Result<Http1End, Http1Error>> {
-        match self.mooring.begin_turn(cx) {
+        match self.mooring.begin_turn() {
             Turn::Going => {}
             Turn::Asked => return Poll::Ready(Ok(Http1End::Asked)),
             Turn::Moved => return Poll::Ready(Ok(Http1End::Closed)),

@@ -5,6 +5,8 @@
 //! Nothing here knows names, policies or Tokio tasks.
 
 pub(crate) mod alarm;
+#[cfg(feature = "hyper")]
+pub(crate) mod atomic_box;
 pub(crate) mod channel;
 pub(crate) mod fd;
 pub(crate) mod inherited;

@@ -1,11 +1,16 @@
 //! Connections that leave to the successor from where they lie between two requests.
 
 use std::{
+    hint::spin_loop,
     io::{self, IoSlice},
     net::{Ipv4Addr, SocketAddr},
     pin::{Pin, pin},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
+    thread,
 };
 
 use futures::{FutureExt, poll};
@@ -19,8 +24,13 @@ use super::{
     must, settle,
 };
 use crate::serve::{
-    accepting::spawn_connection, berth::Leave, connection::serve_connection, phase::Phase,
-    transport::Transport, write_through::write_through,
+    accepting::spawn_connection,
+    activity::Activity,
+    berth::{Leave, Mooring, Turn},
+    connection::serve_connection,
+    phase::Phase,
+    transport::Transport,
+    write_through::write_through,
 };
 
 const MANY: usize = 1000;
@@ -30,7 +40,7 @@ struct Movable {
     stream: DuplexStream,
     port: Port,
     /// Whether it was kept from moving by itself.
-    stays: bool,
+    stays: Arc<AtomicBool>,
 }
 
 /// What has left.
@@ -64,7 +74,7 @@ impl Port {
     fn pair(&self) -> (DuplexStream, Movable) {
         let (client, stream) = duplex(64 * 1024);
         let port = self.clone();
-        let stays = false;
+        let stays = Arc::default();
         let transport = Movable {
             stream,
             port,
@@ -103,7 +113,9 @@ impl Transport for Movable {
     }
 
     fn stay(&mut self) {
-        self.stays = true;
+        self.stays.store(true, Ordering::Release);
+        // A good moment for whoever waits for this.
+        thread::yield_now();
     }
 
     fn hand_over(self, unread: Bytes, kept: impl FnOnce(Self, Bytes) + Send + 'static) {
@@ -221,6 +233,43 @@ async fn one_that_rests_or_has_rested_learns_of_the_end() {
 }
 
 #[tokio::test]
+async fn one_that_has_rested_and_begins_a_request_leaves_with_it() {
+    let (bench, port) = (Bench::new(), Port::default());
+    let mut client = port.connect(&bench);
+    client.get("/").await;
+    client.reply().await.expect("hello", false);
+    client.send("GET /ne").await;
+    settle().await;
+
+    bench.move_out().await;
+    settle().await;
+
+    assert_eq!(port.only().unread, "GET /ne");
+}
+
+#[tokio::test]
+async fn one_that_begins_anew_learns_of_the_end_in_its_new_berth() {
+    let (bench, port) = (Bench::new(), Port::default());
+    let mut client = port.connect(&bench);
+    client.get("/").await;
+    client.reply().await.expect("hello", false);
+    client.get("/medium").await;
+    settle().await;
+    bench.move_out().await;
+    settle().await;
+    // The successor is itself replaced before the response is over.
+    bench.enter(Phase::Expecting);
+    client.reply().await;
+    client.get("/").await;
+    client.reply().await.expect("hello", false);
+    settle().await;
+    assert!(port.is_empty());
+
+    bench.enter(Phase::LastLook);
+    must(client.end()).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_end_that_comes_while_some_leave_ends_the_others() {
     let (bench, port) = (Bench::new(), Port::default());
     let clients = port.connect_many(&bench).await;
@@ -252,7 +301,7 @@ async fn one_that_nobody_takes_goes_on_and_asks_the_next_successor() {
         }
         let left = port.only();
         // Once it went on below what had served it.
-        assert_eq!(left.transport.stays, asked_before);
+        assert_eq!(left.transport.stays.load(Ordering::Relaxed), asked_before);
         asked_before = true;
         left.keep();
         settle().await;
@@ -437,4 +486,34 @@ async fn one_that_was_upgraded_stays() {
     let mut read = [0; 4];
     must(upgraded.read_exact(&mut read)).await.unwrap();
     assert_eq!(&read, b"bird");
+}
+
+#[test]
+fn a_task_that_hears_that_nobody_takes_it_finds_it() {
+    let (bench, port) = (Bench::new(), Port::default());
+    bench.enter(Phase::Moving);
+    for round in 0..MANY {
+        let activity = Activity::new(Arc::clone(&bench.server));
+        activity.set_moves(true);
+        let mooring = Mooring::new(activity);
+        let (_client, transport) = port.pair();
+        mooring.berth().put(Box::new(transport));
+        mooring.lie_open();
+        assert!(Arc::clone(mooring.berth()).leave());
+        let left = port.only();
+        let stays = Arc::clone(&left.transport.stays);
+
+        thread::scope(|scope| {
+            scope.spawn(|| left.keep());
+            // As if there were news on the connection itself, just then or a little later.
+            while !stays.load(Ordering::Acquire) {
+                spin_loop();
+            }
+            (0..round).for_each(|_| spin_loop());
+            while mooring.begin_turn() == Turn::Asked {
+                thread::yield_now();
+            }
+            assert!(mooring.berth().fetch().is_some());
+        });
+    }
 }
