@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::departure::{Cargo, Departure, Kept};
@@ -24,6 +25,8 @@ pub(crate) struct Lane {
     tell: Box<dyn Fn(Told) + Send + Sync>,
     /// What a connection that has left shows as its descriptor.
     stand_in: OnceLock<UnixDatagram>,
+    /// It was told that endpoints take other connections than before, and nobody has heard it yet.
+    consenting: AtomicBool,
 }
 
 /// What the lifecycle task is told.
@@ -74,6 +77,7 @@ impl Lane {
             tracker,
             tell: Box::new(tell),
             stand_in: OnceLock::new(),
+            consenting: AtomicBool::new(false),
         })
     }
 
@@ -254,6 +258,20 @@ impl Lane {
         (self.tell)(told);
     }
 
+    /// Tells that an endpoint takes other connections than before, unless that was told and not
+    /// [heard](Self::hear_consent) yet.
+    pub(super) fn consent(&self) {
+        if !self.consenting.swap(true, Ordering::AcqRel) {
+            self.tell(Told::Consenting);
+        }
+    }
+
+    /// Whoever was told of [`Told::Consenting`] is about to ask for the [consents](Self::consents).
+    pub(crate) fn hear_consent(&self) {
+        // Not a mere store: it has to see what those have done of whom nobody was told.
+        self.consenting.swap(false, Ordering::AcqRel);
+    }
+
     /// Puts a connection on the lane, or gives it back at once.
     #[must_use]
     pub(super) fn leave(
@@ -330,5 +348,28 @@ impl fmt::Debug for Lane {
             .field("credit", &inner.credit)
             .field("waiting", &inner.count)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[test]
+    fn what_endpoints_take_is_told_once_until_it_is_heard() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tracker = Arc::new(Tracker::new(Arc::new(Notify::new())));
+        let lane = {
+            let told = Arc::clone(&told);
+            Lane::new(tracker, move |what| told.lock().unwrap().push(what))
+        };
+        for times in 1..=2 {
+            lane.consent();
+            lane.consent();
+            assert_eq!(*told.lock().unwrap(), vec![Told::Consenting; times]);
+            lane.hear_consent();
+        }
     }
 }

@@ -582,6 +582,7 @@ fn trigger_during_the_probation_settles_first() {
             [
                 Action::StopTimer(successor::Timer::Probation),
                 Action::WritePidFile,
+                Action::RestoreStderr,
                 Action::Send(ToIncumbent::Settled {}),
                 Action::WatchPredecessor,
             ]

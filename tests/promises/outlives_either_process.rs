@@ -51,6 +51,23 @@ async fn an_orphan_that_becomes_ready_serves() {
     }
 }
 
+/// The incumbent dies while the successor waits for it to forward what it writes to its standard error.
+#[tokio::test]
+async fn an_orphan_that_has_much_to_say_serves() {
+    let fixture = Fixture::new();
+    let running = fixture.start().await;
+    let incumbent = running.identity().await;
+    fixture.set_faults("init:shout");
+    let process = Process::open(incumbent.pid).expect("it serves");
+    signal(incumbent, Signal::HUP);
+    assert_eq!(process.exited().await, Exit::Signal(9));
+
+    fixture.set_faults("");
+    let orphan = running.service.generation(&running.target, 2).await;
+    running.service.output().find(".shouted").await;
+    running.hand_over(orphan).await;
+}
+
 /// The incumbent dies when the successor has said that it is ready.
 #[tokio::test]
 async fn a_ready_orphan_serves_at_once() {

@@ -168,6 +168,10 @@ impl World {
                         process.named || !process.said_settled,
                         "the predecessor may go before the pid file is written",
                     )?;
+                    check(
+                        process.audible || !process.said_settled,
+                        "the predecessor may go while it forwards the standard error",
+                    )?;
                     process.up.push(Up::new(&message));
                     check(process.up.len() <= 8, "a channel grows without bounds")?;
                 }
@@ -213,7 +217,8 @@ impl World {
                     self.check_unlinking(slot)?;
                 }
             }
-            Action::ApplyOptions | Action::RestoreStderr | Action::JoinProcessGroup => {}
+            Action::RestoreStderr => process.audible = true,
+            Action::ApplyOptions | Action::JoinProcessGroup => {}
             Action::WatchPredecessor => process.watching = true,
             Action::CloseUnclaimed => check(
                 process.parent == Parent::Gone,

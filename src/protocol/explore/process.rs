@@ -43,6 +43,8 @@ pub(super) struct Process {
     pub(super) committed: bool,
     /// This process has written the pid file.
     pub(super) named: bool,
+    /// This process writes to its own standard error, and not to the parent's pipe.
+    pub(super) audible: bool,
     /// This process has said Settled.
     pub(super) said_settled: bool,
     /// The parent has heard Settled, or Stopping after the commit.
@@ -193,6 +195,7 @@ impl Process {
             ending: Ending::No,
             committed: false,
             named: false,
+            audible: false,
             said_settled: false,
             heard_the_last: false,
         }

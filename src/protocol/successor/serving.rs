@@ -47,6 +47,8 @@ impl Successor {
         self.phase = Phase::Settling { trigger };
         // Before the predecessor can go: whoever sees its end finds the new pid.
         actions.push(Action::WritePidFile);
+        // Whoever writes to it waits for room once nobody forwards it.
+        actions.push(Action::RestoreStderr);
         actions.push(Action::Send(ToIncumbent::Settled {}));
         actions.push(Action::WatchPredecessor);
         actions

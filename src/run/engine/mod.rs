@@ -451,7 +451,10 @@ impl Engine {
                 ));
             }
             Input::Departing => self.send_connections(),
-            Input::Consenting => self.grant_credit(),
+            Input::Consenting => {
+                self.shared.lane.hear_consent();
+                self.grant_credit();
+            }
             Input::Unsent { batch } => self.unsent(batch),
             Input::LaneOverdue { epoch } => self.shared.lane.decide(epoch),
             Input::Older { generation, record } => self.heard_from_older(generation, record),

@@ -38,8 +38,8 @@ impl Engine {
                 });
             }
             FromPeer::Gone(how) => {
-                log::debug!(how, "the predecessor has gone");
                 self.predecessor_gone();
+                log::debug!(how, "the predecessor has gone");
                 if !self.successor.is_settled() && self.drain.is_none() {
                     self.shared.tell_of_orphanage();
                 }
@@ -104,13 +104,19 @@ impl Engine {
 
     /// What follows from the predecessor's death whatever the machine makes of it.
     pub(super) fn predecessor_gone(&mut self) {
+        // Before a word is written here: it would wait for whoever waits for room in the pipe.
+        self.forward_the_rest();
+        self.restore_stderr();
         self.hear_all();
         if let Some(predecessor) = &self.shared.predecessor {
             predecessor.exited.cancel();
             self.older_ended(predecessor.generation);
         }
-        // Nobody else forwards what a child of this generation, or of one before, still writes that
-        // was started early.
+    }
+
+    /// Forwards what is on its way to the predecessor's standard error. Nobody else forwards what a
+    /// child of this generation, or of one before, still writes that was started early.
+    fn forward_the_rest(&mut self) {
         let offered = self.offered.as_mut();
         for pipe in offered.map_or_else(Vec::new, |offered| {
             std::mem::take(&mut offered.stderr_pipes)
