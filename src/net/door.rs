@@ -178,14 +178,14 @@ impl Door {
     pub(super) fn consent(&self, manner: Manner) {
         self.manners.fetch_or(bit(manner), Ordering::AcqRel);
         if self.attended.load(Ordering::Acquire) {
-            self.lane.consent();
+            self.lane.consent(&self.key);
         }
     }
 
     /// Notes that somebody accepts here.
     pub(super) fn attend(&self) {
         if !self.attended.swap(true, Ordering::AcqRel) {
-            self.lane.consent();
+            self.lane.consent(&self.key);
         }
     }
 

@@ -5,7 +5,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::departure::{Cargo, Departure, Kept};
@@ -25,8 +24,9 @@ pub(crate) struct Lane {
     tell: Box<dyn Fn(Told) + Send + Sync>,
     /// What a connection that has left shows as its descriptor.
     stand_in: OnceLock<UnixDatagram>,
-    /// It was told that endpoints take other connections than before, and nobody has heard it yet.
-    consenting: AtomicBool,
+    /// The endpoints of which it was told that they take other connections than before, and nobody has
+    /// heard it yet.
+    consenting: Mutex<Vec<Arc<str>>>,
 }
 
 /// What the lifecycle task is told.
@@ -77,7 +77,7 @@ impl Lane {
             tracker,
             tell: Box::new(tell),
             stand_in: OnceLock::new(),
-            consenting: AtomicBool::new(false),
+            consenting: Mutex::default(),
         })
     }
 
@@ -98,6 +98,17 @@ impl Lane {
             .iter()
             .filter_map(|(key, door)| Some((key.to_string(), door.upgrade()?.consents()?)))
             .collect()
+    }
+
+    /// The same for those that have changed since they were last asked for like this.
+    pub(crate) fn hear_consents(&self) -> Vec<(String, Manners)> {
+        let changed = std::mem::take(&mut *self.consenting());
+        let inner = self.lock();
+        let consents = |key: Arc<str>| {
+            let door = inner.doors.get(&key).and_then(Weak::upgrade)?;
+            Some((key.to_string(), door.consents()?))
+        };
+        changed.into_iter().filter_map(consents).collect()
     }
 
     /// Announces a successor that may take connections. Before the drain is told, so that nobody
@@ -174,11 +185,17 @@ impl Lane {
                 return Ok(());
             }
             inner.credit = credit.saturating_sub(inner.count as u64);
-            inner.takes.extend(consents);
-            if inner.stage == Stage::Expected {
+            let open = inner.stage == Stage::Open;
+            for (key, manners) in consents {
+                let door = inner.doors.get(&*key).and_then(Weak::upgrade);
+                inner.takes.insert(key.clone(), manners);
+                if let Some(door) = door.filter(|_| open) {
+                    door.show(inner.view(&key));
+                }
+            }
+            if !open {
                 return Ok(());
             }
-            inner.show();
         }
         self.tracker.wake_waiting();
         Ok(())
@@ -258,18 +275,24 @@ impl Lane {
         (self.tell)(told);
     }
 
-    /// Tells that an endpoint takes other connections than before, unless that was told and not
-    /// [heard](Self::hear_consent) yet.
-    pub(super) fn consent(&self) {
-        if !self.consenting.swap(true, Ordering::AcqRel) {
+    /// Tells that an endpoint takes other connections than before, unless that of another was told and
+    /// not [heard](Self::hear_consents) yet.
+    pub(super) fn consent(&self, key: &Arc<str>) {
+        let first = {
+            let mut consenting = self.consenting();
+            consenting.push(Arc::clone(key));
+            consenting.len() == 1
+        };
+        if first {
             self.tell(Told::Consenting);
         }
     }
 
-    /// Whoever was told of [`Told::Consenting`] is about to ask for the [consents](Self::consents).
-    pub(crate) fn hear_consent(&self) {
-        // Not a mere store: it has to see what those have done of whom nobody was told.
-        self.consenting.swap(false, Ordering::AcqRel);
+    fn consenting(&self) -> MutexGuard<'_, Vec<Arc<str>>> {
+        // Whatever happens under this lock leaves it consistent.
+        self.consenting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a connection on the lane, or gives it back at once.
@@ -366,10 +389,10 @@ mod tests {
             Lane::new(tracker, move |what| told.lock().unwrap().push(what))
         };
         for times in 1..=2 {
-            lane.consent();
-            lane.consent();
+            lane.consent(&Arc::from("one"));
+            lane.consent(&Arc::from("two"));
             assert_eq!(*told.lock().unwrap(), vec![Told::Consenting; times]);
-            lane.hear_consent();
+            assert_eq!(lane.hear_consents(), [], "neither is open");
         }
     }
 }

@@ -392,6 +392,31 @@ mod tests {
         }
 
         #[test]
+        fn what_many_endpoints_take_fits_and_keeps_the_order(
+            consent in consent(),
+            lengths in prop::collection::vec(0..90_000_usize, 0..9),
+        ) {
+            let consents: Vec<_> = lengths
+                .iter()
+                .map(|length| Consent { endpoint: "\u{1}".repeat(length / 6), ..consent.clone() })
+                .collect();
+            let mut again = Vec::new();
+            let mut records = 0;
+            for message in ToIncumbent::credit(7, 3, consents.clone()) {
+                let record = encode(&message).unwrap();
+                match decode::<ToIncumbent>(&record).unwrap() {
+                    ToIncumbent::Credit { connections: 7, generation: Some(3), consents } => {
+                        again.extend(consents);
+                    }
+                    other => panic!("{other:?}"),
+                }
+                records += 1;
+            }
+            prop_assert!(records > 0);
+            prop_assert_eq!(again, consents);
+        }
+
+        #[test]
         fn no_record_carries_too_many_descriptors(
             entry in description(),
             locks in prop::collection::vec(any::<bool>(), 0..600),

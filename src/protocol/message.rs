@@ -4,6 +4,8 @@
 //! decode to `Unknown`, so that a newer peer may say more. Descriptors ride along with a record;
 //! the record says how many, so that the receiver sees when the kernel has cut some off.
 
+use std::iter;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -318,6 +320,27 @@ impl ToIncumbent {
             .into_iter()
             .map(|keys| Self::Claims { keys })
             .chain([Self::Ready { claimed: last }])
+    }
+
+    /// Grants credit in as many records as the consents need.
+    pub(crate) fn credit(
+        connections: u64,
+        generation: u32,
+        consents: impl IntoIterator<Item = Consent>,
+    ) -> impl Iterator<Item = Self> {
+        // As in `{"endpoint":"","manners":["untouched"]}`, with all that there are.
+        let length = |consent: &Consent| {
+            64 + codec::length_of_text(&consent.endpoint) + 16 * consent.manners.len()
+        };
+        let mut parts = codec::split(consents, length, |_| 0, 0);
+        let first = parts.next().unwrap_or_default();
+        iter::once(first)
+            .chain(parts)
+            .map(move |consents| Self::Credit {
+                connections,
+                generation: Some(generation),
+                consents,
+            })
     }
 
     /// Returns the tag, for texts.

@@ -204,6 +204,8 @@ async fn ten_thousand_listeners_are_handed_over() {
     }
     let adopted = listening_inodes(successor);
     assert_eq!(adopted.len(), COUNT);
+    let output = running.service.output().to_string();
+    assert!(!output.contains("ERROR"), "{output}");
 }
 
 /// Opens connections until the service has no descriptor left, and ten more.

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::Engine;
 use super::incumbent::letter;
 use crate::lifecycle::own;
+use crate::net::manners::Manners;
 use crate::net::stream::Stream;
 use crate::protocol::{Consent, LANES, MIGRATION, ToIncumbent, ToSuccessor, decode};
 use crate::run::batch::{Arrived, Batch, MOST};
@@ -376,9 +377,22 @@ impl Engine {
         }
     }
 
+    /// Some endpoints take other connections than before.
+    pub(super) fn heed_consents(&mut self) {
+        let changed = self.shared.lane.hear_consents();
+        match self.granted {
+            None => self.grant_credit(),
+            Some(_) => self.grant(changed),
+        }
+    }
+
     /// Tells those who send connections what this generation takes, as soon as its predecessor will
     /// let go: behind the word to do so, on which that one begins to listen for this.
     pub(super) fn grant_credit(&mut self) {
+        self.grant(self.shared.lane.consents());
+    }
+
+    fn grant(&mut self, consents: Vec<(String, Manners)>) {
         let stays = self.owner || self.successor.stays();
         if !stays || self.drain.is_some() || self.lane_peers().next().is_none() {
             return;
@@ -390,17 +404,13 @@ impl Engine {
         });
         // Accepting goes on, and so does whatever else needs descriptors.
         let connections = free.saturating_sub(RESERVE.max(free / 16));
-        let consents = self.shared.lane.consents().into_iter();
-        self.tell_lanes(&ToIncumbent::Credit {
-            connections,
-            generation: Some(self.shared.generation),
-            consents: consents
-                .map(|(endpoint, manners)| Consent {
-                    endpoint,
-                    manners: manners.iter().collect(),
-                })
-                .collect(),
+        let consents = consents.into_iter().map(|(endpoint, manners)| Consent {
+            endpoint,
+            manners: manners.iter().collect(),
         });
+        for part in ToIncumbent::credit(connections, self.shared.generation, consents) {
+            self.tell_lanes(&part);
+        }
     }
 
     /// The predecessor has let go, perhaps long after it was told: meanwhile others may have used

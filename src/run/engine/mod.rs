@@ -330,8 +330,14 @@ impl Engine {
 
     async fn step(&mut self, input: Input) {
         log::trace!(?input, "input");
-        if matches!(input, Input::Departing) && !self.shared.lane.is_complete() {
-            // Whoever leaves at the same time leaves in the same record.
+        let may_wait = match input {
+            Input::Departing => !self.shared.lane.is_complete(),
+            // The first word is waited for.
+            Input::Consenting => self.granted.is_some(),
+            _ => false,
+        };
+        if may_wait {
+            // What others have to say at the same time goes into the same record.
             tokio::task::yield_now().await;
         }
         self.guarded(|engine| engine.take(input));
@@ -451,10 +457,7 @@ impl Engine {
                 ));
             }
             Input::Departing => self.send_connections(),
-            Input::Consenting => {
-                self.shared.lane.hear_consent();
-                self.grant_credit();
-            }
+            Input::Consenting => self.heed_consents(),
             Input::Unsent { batch } => self.unsent(batch),
             Input::LaneOverdue { epoch } => self.shared.lane.decide(epoch),
             Input::Older { generation, record } => self.heard_from_older(generation, record),
