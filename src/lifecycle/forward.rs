@@ -5,12 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::Interest;
-use tokio::task::spawn_blocking;
+use tokio::io::{AsyncWriteExt, Interest};
 
 use super::token::Token;
+use crate::sys::fd;
 use crate::sys::watch::watch;
-use crate::sys::{fd, stdio};
 
 /// What was forwarded last, at most [`Tail::LIMIT`] bytes of it.
 #[derive(Debug, Clone, Default)]
@@ -55,81 +54,54 @@ fn plain(line: &str) -> String {
 }
 
 /// Copies what comes out of a pipe to this process's standard error, whole lines at a time, until
-/// its end; after `finish`, until nothing is left in it for the moment. What is in it now is read
-/// before this returns.
+/// its end; after `finish`, until nothing is left in it for the moment.
 ///
-/// Nothing keeps this from reading on, for a successor waits for room in the pipe: neither a standard
-/// error that leads nowhere, such as that of a terminal that was closed, nor somebody who has locked it
-/// (`std::io::stderr`) and waits for that room.
-pub(crate) fn forward<T>(
-    pipe: T,
-    tail: Tail,
-    finish: Token,
-) -> impl Future<Output = io::Result<()>> + Send
+/// A standard error that leads nowhere, such as that of a terminal that was closed, is no reason to
+/// stop reading: the successor would wait for room in the pipe.
+pub(crate) async fn forward<T>(pipe: T, tail: Tail, finish: Token) -> io::Result<()>
 where
-    T: AsFd + AsRawFd + Send + Sync,
+    T: AsFd + AsRawFd,
 {
+    fd::set_nonblocking(&pipe, true)?;
+    let pipe = watch(pipe, Interest::READABLE)?;
+    let read = |buffer: &mut Vec<u8>| {
+        let (start, room) = (buffer.len(), 16 * 1024);
+        buffer.resize(start + room, 0);
+        let result = nix::unistd::read(pipe.get_ref(), &mut buffer[start..]);
+        buffer.truncate(start + result.unwrap_or(0));
+        result.map_err(io::Error::from)
+    };
+    let mut stderr = tokio::io::stderr();
+    let mut written = Ok(());
     let mut buffer = Vec::new();
-    let begun = begin(&pipe, &mut buffer);
-    async move {
-        begun?;
-        let pipe = watch(pipe, Interest::READABLE)?;
-        let mut written = Ok(());
-        let mut ended = false;
-        loop {
-            let whole = match buffer.iter().rposition(|&byte| byte == b'\n') {
-                _ if ended => buffer.len(),
-                Some(last) => last + 1,
-                // A line without an end is not held back for ever.
-                None if buffer.len() >= Tail::LIMIT => buffer.len(),
-                None => 0,
-            };
-            if whole > 0 {
-                let rest = buffer.split_off(whole);
-                let lines = std::mem::replace(&mut buffer, rest);
-                tail.push(&lines);
-                if written.is_ok() {
-                    written = spawn_blocking(move || stdio::write_stderr(&lines)).await?;
-                }
-            }
-            if ended {
-                return written;
-            }
-            let read = |_: &T| read(pipe.get_ref(), &mut buffer);
-            let count = tokio::select! {
-                biased;
-                count = pipe.async_io(Interest::READABLE, read) => count?,
-                () = finish.cancelled() => match self::read(pipe.get_ref(), &mut buffer) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                    other => other?,
-                },
-            };
-            ended = count == 0;
+    loop {
+        let count = tokio::select! {
+            biased;
+            count = pipe.async_io(Interest::READABLE, |_| read(&mut buffer)) => count?,
+            () = finish.cancelled() => match read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                other => other?,
+            },
+        };
+        let whole = match buffer.iter().rposition(|&byte| byte == b'\n') {
+            _ if count == 0 => buffer.len(),
+            Some(last) => last + 1,
+            // A line without an end is not held back for ever.
+            None if buffer.len() >= Tail::LIMIT => buffer.len(),
+            None => 0,
+        };
+        tail.push(&buffer[..whole]);
+        if written.is_ok() {
+            written = stderr.write_all(&buffer[..whole]).await;
+        }
+        if written.is_ok() {
+            written = stderr.flush().await;
+        }
+        buffer.drain(..whole);
+        if count == 0 {
+            return written;
         }
     }
-}
-
-/// Reads what is there.
-fn begin(pipe: &impl AsFd, buffer: &mut Vec<u8>) -> io::Result<()> {
-    fd::set_nonblocking(pipe, true)?;
-    while buffer.len() < Tail::LIMIT {
-        match read(pipe, buffer) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Adds some of it to `buffer`.
-fn read(pipe: &impl AsFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    let (start, room) = (buffer.len(), 16 * 1024);
-    buffer.resize(start + room, 0);
-    let result = nix::unistd::read(pipe, &mut buffer[start..]);
-    buffer.truncate(start + result.unwrap_or(0));
-    Ok(result?)
 }
 
 #[cfg(test)]
@@ -140,7 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_lines_are_kept() {
-        let (read, write) = stdio::pipe().expect("a pipe");
+        let (read, write) = crate::sys::stdio::pipe().expect("a pipe");
         let (tail, finish) = (Tail::default(), Token::new());
         let forwarding = tokio::spawn(forward(read, tail.clone(), finish.clone()));
         let mut write = std::fs::File::from(write);
@@ -150,24 +122,6 @@ mod tests {
         forwarding.await.expect("no panic").expect("no error");
         assert_eq!(tail.last_lines(2), ["two", "three"]);
         assert_eq!(tail.last_lines(9), ["one", "two", "three"]);
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_for_room_has_some_at_once_whatever_is_locked() {
-        let (read, write) = stdio::pipe().expect("a pipe");
-        fd::set_nonblocking(&write, true).expect("a pipe");
-        let mut write = std::fs::File::from(write);
-        while write.write(&[b'.'; 4096]).is_ok() {}
-        let locked = io::stderr().lock();
-
-        let (tail, finish) = (Tail::default(), Token::new());
-        let forwarding = forward(read, tail.clone(), finish);
-        write.write_all(b"on\n").expect("room");
-        drop(write);
-        forwarding.await.expect("no error");
-
-        drop(locked);
-        assert!(tail.last_lines(1)[0].ends_with(".on"));
     }
 
     #[test]

@@ -436,19 +436,9 @@ async fn forwarded(forwarding: Finishing) {
 }
 
 /// See [`forward`].
-pub(crate) fn forward_and_report<T>(
-    pipe: T,
-    tail: Tail,
-    finish: Token,
-) -> impl Future<Output = ()> + Send
-where
-    T: AsFd + AsRawFd + Send + Sync,
-{
-    let forwarding = forward(pipe, tail, finish);
-    async move {
-        if let Err(error) = forwarding.await {
-            log::warn!(%error, "the standard error of the successor cannot be forwarded");
-        }
+pub(crate) async fn forward_and_report<T: AsFd + AsRawFd>(pipe: T, tail: Tail, finish: Token) {
+    if let Err(error) = forward(pipe, tail, finish).await {
+        log::warn!(%error, "the standard error of the successor cannot be forwarded");
     }
 }
 

@@ -14,6 +14,7 @@ mod peer;
 mod prepared;
 mod program;
 mod shared;
+mod standby;
 mod start;
 
 pub(crate) use input::Input;

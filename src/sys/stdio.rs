@@ -4,8 +4,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::errno::Errno;
-
 /// Takes what is on standard input away and leaves `/dev/null` there.
 pub(super) fn take_stdin() -> io::Result<OwnedFd> {
     let taken = io::stdin().as_fd().try_clone_to_owned()?;
@@ -21,20 +19,6 @@ pub(crate) fn restore_stdin(fd: &impl AsFd) -> io::Result<()> {
 /// Puts a descriptor on standard error.
 pub(crate) fn restore_stderr(fd: &impl AsFd) -> io::Result<()> {
     Ok(nix::unistd::dup2_stderr(fd)?)
-}
-
-/// Writes to standard error, also while somebody has locked `std`'s handle of it.
-pub(crate) fn write_stderr(mut bytes: &[u8]) -> io::Result<()> {
-    let stderr = io::stderr();
-    while !bytes.is_empty() {
-        match nix::unistd::write(&stderr, bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// A pipe whose ends are both `CLOEXEC`: the end to read, the end to write.

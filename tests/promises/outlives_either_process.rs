@@ -54,18 +54,22 @@ async fn an_orphan_that_becomes_ready_serves() {
 /// The incumbent dies while the successor waits for it to forward what it writes to its standard error.
 #[tokio::test]
 async fn an_orphan_that_has_much_to_say_serves() {
-    let fixture = Fixture::new();
-    let running = fixture.start().await;
-    let incumbent = running.identity().await;
-    fixture.set_faults("init:shout");
-    let process = Process::open(incumbent.pid).expect("it serves");
-    signal(incumbent, Signal::HUP);
-    assert_eq!(process.exited().await, Exit::Signal(9));
+    for flavor in ["multi_thread", "current_thread"] {
+        let fixture = Fixture::new()
+            .env("FIXTURE_FLAVOR", flavor)
+            .env("FIXTURE_LOG", "info,handover=trace");
+        let running = fixture.start().await;
+        let incumbent = running.identity().await;
+        fixture.set_faults("init:shout");
+        let process = Process::open(incumbent.pid).expect("it serves");
+        signal(incumbent, Signal::HUP);
+        assert_eq!(process.exited().await, Exit::Signal(9));
 
-    fixture.set_faults("");
-    let orphan = running.service.generation(&running.target, 2).await;
-    running.service.output().find(".shouted").await;
-    running.hand_over(orphan).await;
+        fixture.set_faults("");
+        let orphan = running.service.generation(&running.target, 2).await;
+        running.service.output().find(".shouted").await;
+        running.hand_over(orphan).await;
+    }
 }
 
 /// The incumbent dies when the successor has said that it is ready.

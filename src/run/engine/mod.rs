@@ -18,6 +18,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -33,6 +34,7 @@ use super::old::Old;
 use super::peer::Peer;
 use super::program::Changes;
 use super::shared::Shared;
+use super::standby::Standby;
 use super::start::{Inheritance, Offered};
 use crate::lifecycle::event::What;
 use crate::lifecycle::own;
@@ -113,6 +115,7 @@ pub(crate) struct Engine {
     older: Vec<Old>,
     /// What is forwarded in the place of generations that have ended, as long as it is.
     stderr_pipes: Vec<Weak<OwnedFd>>,
+    standby: Option<Standby>,
     /// Whether the predecessor has said that it, and whoever came before it, has let go.
     released: bool,
     /// Whether the predecessor has died without saying so, and older generations live.
@@ -199,6 +202,7 @@ impl Engine {
             offered: None,
             older: Vec::new(),
             stderr_pipes: Vec::new(),
+            standby: None,
             released: false,
             unreleased: false,
             handover: None,
@@ -270,6 +274,9 @@ impl Engine {
         if orphaned {
             engine.predecessor_gone();
             engine.shared.tell_of_orphanage();
+        } else if Handle::current().runtime_flavor() != RuntimeFlavor::MultiThread {
+            // Main comes first there, and may wait.
+            engine.stand_by();
         }
         Ok(engine)
     }
@@ -282,6 +289,7 @@ impl Engine {
         // A main that has next to nothing to do is ready by now, and its word goes first.
         let mut is_untold = matches!(next, Some(Input::Ready));
         if !is_untold {
+            self.stand_by();
             self.tell_of_the_start();
         }
         while let Some(input) = match next.take() {
@@ -290,6 +298,7 @@ impl Engine {
         } {
             self.step(input).await;
             if std::mem::take(&mut is_untold) {
+                self.stand_by();
                 self.tell_of_the_start();
             }
             if self.has_ended() {

@@ -23,6 +23,7 @@ use crate::run::input::{FromPeer, Input};
 use crate::run::old::Old;
 use crate::run::peer::{Letter, Peer};
 use crate::run::shared::Shared;
+use crate::run::standby::Standby;
 use crate::run::start::{Refused, adopt};
 use crate::sys::channel::truncated;
 use crate::sys::log;
@@ -104,9 +105,7 @@ impl Engine {
 
     /// What follows from the predecessor's death whatever the machine makes of it.
     pub(super) fn predecessor_gone(&mut self) {
-        // Before a word is written here: it would wait for whoever waits for room in the pipe.
         self.forward_the_rest();
-        self.restore_stderr();
         self.hear_all();
         if let Some(predecessor) = &self.shared.predecessor {
             predecessor.exited.cancel();
@@ -117,12 +116,40 @@ impl Engine {
     /// Forwards what is on its way to the predecessor's standard error. Nobody else forwards what a
     /// child of this generation, or of one before, still writes that was started early.
     fn forward_the_rest(&mut self) {
+        // Until the first of these tasks runs: before that, others may wait for whoever writes.
+        let mut standby = self.standby.take();
+        self.restore_stderr();
         let offered = self.offered.as_mut();
         for pipe in offered.map_or_else(Vec::new, |offered| {
             std::mem::take(&mut offered.stderr_pipes)
         }) {
             self.stderr_pipes.push(Arc::downgrade(&pipe));
-            own::spawn(forward_and_report(pipe, Tail::default(), Token::new()));
+            let standby = standby.take();
+            own::spawn(async move {
+                drop(standby);
+                forward_and_report(pipe, Tail::default(), Token::new()).await;
+            });
+        }
+    }
+
+    /// Sees to it that nobody waits for a predecessor that has died.
+    pub(super) fn stand_by(&mut self) {
+        let Some(offered) = &self.offered else {
+            return;
+        };
+        let (Some(predecessor), Some(pipe), Some(stderr)) = (
+            &offered.incumbent,
+            offered.stderr_pipes.first(),
+            &offered.stderr,
+        ) else {
+            return;
+        };
+        if self.standby.is_some() {
+            return;
+        }
+        match Standby::new(predecessor, pipe, stderr) {
+            Ok(standby) => self.standby = Some(standby),
+            Err(error) => log::debug!(%error, "nobody stands by for standard error"),
         }
     }
 
@@ -277,6 +304,7 @@ impl Engine {
         if let Err(error) = stdio::restore_stderr(&stderr) {
             log::warn!(%error, "standard error cannot be restored");
         }
+        self.standby = None;
     }
 
     /// Closes inherited endpoints that nobody claimed, now that main has had its time to bind what it
