@@ -54,10 +54,14 @@ async fn an_orphan_that_becomes_ready_serves() {
 /// The incumbent dies while the successor waits for it to forward what it writes to its standard error.
 #[tokio::test]
 async fn an_orphan_that_has_much_to_say_serves() {
-    for flavor in ["multi_thread", "current_thread"] {
+    let levels = ["none", "info", "info,handover=trace"];
+    for (flavor, level) in ["multi_thread", "current_thread"]
+        .into_iter()
+        .flat_map(|flavor| levels.map(|level| (flavor, level)))
+    {
         let fixture = Fixture::new()
             .env("FIXTURE_FLAVOR", flavor)
-            .env("FIXTURE_LOG", "info,handover=trace");
+            .env("FIXTURE_LOG", level);
         let running = fixture.start().await;
         let incumbent = running.identity().await;
         fixture.set_faults("init:shout");

@@ -116,6 +116,8 @@ pub(crate) struct Engine {
     /// What is forwarded in the place of generations that have ended, as long as it is.
     stderr_pipes: Vec<Weak<OwnedFd>>,
     standby: Option<Standby>,
+    /// Reached when that one reads nothing any more.
+    stood_by: Option<Token>,
     /// Whether the predecessor has said that it, and whoever came before it, has let go.
     released: bool,
     /// Whether the predecessor has died without saying so, and older generations live.
@@ -203,6 +205,7 @@ impl Engine {
             older: Vec::new(),
             stderr_pipes: Vec::new(),
             standby: None,
+            stood_by: None,
             released: false,
             unreleased: false,
             handover: None,

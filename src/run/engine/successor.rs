@@ -116,17 +116,17 @@ impl Engine {
     /// Forwards what is on its way to the predecessor's standard error. Nobody else forwards what a
     /// child of this generation, or of one before, still writes that was started early.
     fn forward_the_rest(&mut self) {
-        // Until the first of these tasks runs: before that, others may wait for whoever writes.
-        let mut standby = self.standby.take();
         self.restore_stderr();
         let offered = self.offered.as_mut();
         for pipe in offered.map_or_else(Vec::new, |offered| {
             std::mem::take(&mut offered.stderr_pipes)
         }) {
             self.stderr_pipes.push(Arc::downgrade(&pipe));
-            let standby = standby.take();
+            let stood_by = self.stood_by.clone();
             own::spawn(async move {
-                drop(standby);
+                if let Some(stood_by) = stood_by {
+                    stood_by.cancelled().await;
+                }
                 forward_and_report(pipe, Tail::default(), Token::new()).await;
             });
         }
@@ -148,7 +148,10 @@ impl Engine {
             return;
         }
         match Standby::new(predecessor, pipe, stderr) {
-            Ok(standby) => self.standby = Some(standby),
+            Ok(standby) => {
+                self.stood_by = Some(standby.ended());
+                self.standby = Some(standby);
+            }
             Err(error) => log::debug!(%error, "nobody stands by for standard error"),
         }
     }
