@@ -109,6 +109,8 @@ pub(crate) enum Input {
     DrainTick,
     /// The service has had ample time to call `ready()`.
     ReadyOverdue,
+    /// The service was ready at once, and has had its moment to settle.
+    Unsettled,
 }
 
 /// What comes from a neighbouring generation, in order: records, then its end.

@@ -301,7 +301,8 @@ impl Engine {
         } {
             self.step(input).await;
             if std::mem::take(&mut is_untold) {
-                self.stand_by();
+                // Nearly all have settled by then.
+                self.later(MOMENT, Input::Unsettled);
                 self.tell_of_the_start();
             }
             if self.has_ended() {
@@ -510,6 +511,7 @@ impl Engine {
             Input::Undecided => self.undecided = false,
             Input::DrainTick => self.report_drain(),
             Input::ReadyOverdue => self.report_overdue(),
+            Input::Unsettled => self.stand_by(),
         }
     }
 
