@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::SigSet;
 
 use crate::lifecycle::token::Token;
-use crate::sys::{fd, signals, stdio};
+use crate::sys::{fd, stdio};
 
 /// Until it is over, the death of the predecessor is followed by what keeps writers from waiting: the
 /// real standard error is put back, and what is in the pipe is written to it.
@@ -60,11 +59,10 @@ impl Standby {
             watch.stand_by().ok();
             ended.cancel();
         };
-        let thread = thread::Builder::new()
+        thread::Builder::new()
             .name("handover-stderr".to_owned())
-            .stack_size(STACK);
-        // Signals are for the threads of the service.
-        signals::with_blocked(&SigSet::all(), || thread.spawn(stand_by))??;
+            .stack_size(STACK)
+            .spawn(stand_by)?;
         Ok(standby)
     }
 
