@@ -382,21 +382,25 @@ impl Engine {
         let changed = self.shared.lane.hear_consents();
         match self.granted {
             None => self.grant_credit(),
-            Some(_) => self.grant(changed),
+            Some(_) if self.may_grant() => self.grant(changed),
+            Some(_) => {}
         }
     }
 
     /// Tells those who send connections what this generation takes, as soon as its predecessor will
     /// let go: behind the word to do so, on which that one begins to listen for this.
     pub(super) fn grant_credit(&mut self) {
-        self.grant(self.shared.lane.consents());
+        if self.may_grant() {
+            self.grant(self.shared.lane.consents());
+        }
+    }
+
+    fn may_grant(&self) -> bool {
+        let stays = self.owner || self.successor.stays();
+        stays && self.drain.is_none() && self.lane_peers().next().is_some()
     }
 
     fn grant(&mut self, consents: Vec<(String, Manners)>) {
-        let stays = self.owner || self.successor.stays();
-        if !stays || self.drain.is_some() || self.lane_peers().next().is_none() {
-            return;
-        }
         self.granted = Some(Instant::now());
         let free = free_descriptors().unwrap_or_else(|error| {
             log::debug!(%error, "open descriptors cannot be counted");
